@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from voxtra.types import Message
 
 
-class Provider(ABC):
+class Provider:
     """What all providers have in common."""
 
     name: str = ""
@@ -43,7 +43,7 @@ class Transcript:
     confidence: float = 1.0
 
 
-class STT(Provider):
+class STT(Provider, ABC):
     """Speech to text."""
 
     @abstractmethod
@@ -110,7 +110,7 @@ class Speech:
     words: tuple[tuple[str, int], ...] = ()
 
 
-class TTS(Provider):
+class TTS(Provider, ABC):
     """Text to speech."""
 
     rate: int
@@ -159,7 +159,7 @@ class Usage:
 LLMEvent: TypeAlias = TextDelta | ToolCall | Usage
 
 
-class LLM(Provider):
+class LLM(Provider, ABC):
     """A language model, or what stands in for one."""
 
     @abstractmethod
@@ -176,7 +176,7 @@ class LLM(Provider):
         """
 
 
-class VAD(Provider):
+class VAD(Provider, ABC):
     """Voice activity detection."""
 
     @abstractmethod
