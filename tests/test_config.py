@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voxtra.config import (
+    ENVIRONMENT,
+    AsteriskConfig,
+    MediaConfig,
+    RouteConfig,
+    STTConfig,
+    VoxtraConfig,
+)
+from voxtra.errors import ConfigurationError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "voxtra.yaml"
+    path.write_text(text)
+    return path
+
+
+def refused(**kw: object) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        VoxtraConfig.load(env={}, keywords=kw)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    config = VoxtraConfig.load(env={})
+    assert config.asterisk.url == "http://localhost:8088"
+    assert config.asterisk.user == "asterisk"
+    assert config.asterisk.app_name == "voxtra"
+    assert config.media.transport == "websocket"
+    assert config.media.bind_host == "127.0.0.1"
+    assert config.stt is None
+    assert config.source("asterisk.url") == "default"
+
+
+def test_each_place_beats_the_one_below(tmp_path: Path) -> None:
+    file = write(
+        tmp_path, "asterisk: {url: 'http://file:1', user: file, app_name: file}\nmedia: {codec: alaw}\n"
+    )
+    env = {"VOXTRA_ARI_URL": "http://env:1", "VOXTRA_ARI_USER": "env", "VOXTRA_APP_NAME": "env"}
+    config = VoxtraConfig.load(
+        file=file,
+        env=env,
+        options={"asterisk.url": "http://option:1", "asterisk.user": "option"},
+        keywords={"asterisk.url": "http://keyword:1"},
+    )
+    assert config.asterisk.url == "http://keyword:1"
+    assert config.asterisk.user == "option"
+    assert config.asterisk.app_name == "env"
+    assert config.media.codec == "alaw"
+    assert config.source("asterisk.url") == "program"
+    assert config.source("asterisk.user") == "option"
+    assert config.source("asterisk.app_name") == "environment VOXTRA_APP_NAME"
+    assert config.source("media.codec") == str(file)
+    assert config.source("media.transport") == "default"
+
+
+def test_precedence_is_by_layer_not_by_order_of_the_calls(tmp_path: Path) -> None:
+    file = write(tmp_path, "asterisk: {url: 'http://file:1', user: file}\n")
+    built = VoxtraConfig.load(env={"VOXTRA_ARI_USER": "env"}, keywords={"asterisk.url": "http://keyword:1"})
+    later = built.layered(file=file, options={"asterisk.url": "http://option:1", "asterisk.password": "p"})
+    assert later.asterisk.url == "http://keyword:1"
+    assert later.asterisk.user == "env"
+    assert later.asterisk.password.get_secret_value() == "p"
+    forced = later.layered(forced={"asterisk.url": "http://private:1"})
+    assert forced.asterisk.url == "http://private:1"
+    assert forced.source("asterisk.url") == "voxtra dev"
+    assert built.asterisk.url == "http://keyword:1"  # nothing was shared
+    assert built.asterisk.password.get_secret_value() == ""
+
+
+def test_settings_built_by_hand_count_as_keywords(tmp_path: Path) -> None:
+    file = write(tmp_path, "asterisk: {url: 'http://file:1', user: file}\n")
+    config = VoxtraConfig(asterisk=AsteriskConfig(url="http://hand:1")).layered(file=file, env={})
+    assert config.asterisk.url == "http://hand:1"
+    assert config.asterisk.user == "file"
+
+
+def test_empty_variables_are_unset_ones() -> None:
+    assert VoxtraConfig.load(env={"VOXTRA_ARI_URL": ""}).asterisk.url == "http://localhost:8088"
+
+
+def test_the_environment_reaches_every_plain_setting() -> None:
+    env = {
+        "VOXTRA_MEDIA_TRANSPORT": "rtp",
+        "VOXTRA_MEDIA_RTP_PORTS": "20000-20999",
+        "VOXTRA_MEDIA_BIND_PORT": "9000",
+        "VOXTRA_LLM_PROVIDER": "openai",
+        "VOXTRA_LLM_API_KEY": "sk-1",
+    }
+    config = VoxtraConfig.load(env=env)
+    assert config.media.rtp_ports == (20000, 20999)
+    assert config.media.bind_port == 9000
+    assert config.llm is not None
+    assert config.llm.api_key is not None
+    assert config.llm.api_key.get_secret_value() == "sk-1"
+    assert ENVIRONMENT["VOXTRA_ARI_PASSWORD"] == "asterisk.password"
+
+
+def test_variables_in_yaml(tmp_path: Path) -> None:
+    text = "asterisk: {url: 'http://${HOST}:${PORT:-8088}', user: '${USER_OF_ARI:-}x', password: '$${p}$5'}\n"
+    config = VoxtraConfig.load(file=write(tmp_path, text), env={"HOST": "pbx"})
+    assert config.asterisk.url == "http://pbx:8088"
+    assert config.asterisk.user == "x"
+    assert config.asterisk.password.get_secret_value() == "${p}$5"
+
+
+def test_a_variable_cannot_inject_yaml(tmp_path: Path) -> None:
+    file = write(tmp_path, "asterisk: {user: '${EVIL}'}\n")
+    config = VoxtraConfig.load(file=file, env={"EVIL": "x'}\nmedia: {codec: alaw}"})
+    assert config.media.codec == "ulaw"
+    assert config.asterisk.user.startswith("x'}")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("asterisk: {password: '${NOT_SET}'}", "asterisk.password: ${NOT_SET} is not set: export it"),
+        ("asterisk: {password: '${1x}'}", "is no variable"),
+        ("asterisk: {password: '${x'}", "is no variable"),
+        ("asterisk: [", "not YAML"),
+        ("- a", "must hold settings"),
+        ("asterisk: {usr: x}", "unknown setting 'asterisk.usr': did you mean 'user'?"),
+        ("asterick: {}", "unknown setting 'asterick': did you mean 'asterisk'?"),
+        ("zzz: 1", "known are: asterisk, media"),
+        (
+            "media: {transport: udp}",
+            "media.transport = 'udp': must be 'websocket', 'rtp' or 'audiosocket' (in ",
+        ),
+        ("media: websocket", "media: must be a section"),
+        ("routes: [{extension: '1', handler: nope}]", "routes.0.handler = 'nope'"),
+        ("routes: [{extension: '1', handlr: 'a:b'}]", "did you mean 'handler'?"),
+    ],
+)
+def test_bad_files_are_refused_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigurationError) as caught:
+        VoxtraConfig.load(file=file, env={})
+    assert says in str(caught.value)
+    assert (
+        str(file) in str(caught.value) or "unknown" in says or "did you mean" in says or "known are" in says
+    )
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no such file"):
+        VoxtraConfig.from_yaml(tmp_path / "none.yaml")
+
+
+def test_the_environment_is_named_when_it_is_wrong() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"asterisk\.url = 'pbx': .* \(in environment VOXTRA_ARI_URL\)"
+    ):
+        VoxtraConfig.load(env={"VOXTRA_ARI_URL": "pbx"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "pbx", "ftp://pbx", "http://", "http://:8088", "http://pbx:99999", "http://pbx:0", "http://u:p@pbx",
+     "http://pbx?x=1", "http://[::1"],
+)  # fmt: skip
+def test_bad_urls(url: str) -> None:
+    assert "asterisk.url" in refused(asterisk={"url": url})
+
+
+@pytest.mark.parametrize("url", ["http://pbx:8088/", "http://pbx:8088/ari", "http://pbx:8088/ari/"])
+def test_urls_lose_what_we_add(url: str) -> None:
+    config = AsteriskConfig(url=url)
+    assert (config.url, config.host, config.port) == ("http://pbx:8088", "pbx", 8088)
+    assert config.sends_password_in_clear
+    assert not AsteriskConfig(url="https://pbx").sends_password_in_clear
+    assert not AsteriskConfig(url="http://127.0.0.1:8088").sends_password_in_clear
+
+
+def test_models_alone_raise_our_errors_too() -> None:
+    with pytest.raises(ConfigurationError, match=r"media\.codec = 'opus': must be 'ulaw'"):
+        MediaConfig(codec="opus")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"stt\.provider: is missing"):
+        STTConfig()  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match="did you mean 'handler'"):
+        RouteConfig(handlr="a:b")  # type: ignore[call-arg]
+    assert "asterisk.app_name = 'a,b'" in refused(asterisk={"app_name": "a,b"})
+    assert "rtp_ports" in refused(media={"rtp_ports": "9-1"})
+
+
+def test_secrets_are_never_shown(tmp_path: Path) -> None:
+    config = VoxtraConfig.load(
+        env={}, keywords={"asterisk.password": "hunter2", "llm": {"provider": "openai", "api_key": "hunter2"}}
+    )
+    assert "hunter2" not in f"{config!r} {config} {config.model_dump()} {config.to_yaml()}"
+    assert "hunter2" not in refused(asterisk={"password": ["hunter2"]})
+    assert "hunter2" not in refused(asterisk={"pasword": "hunter2"})
+    assert "hunter2" not in refused(asterisk="hunter2")
+    assert "hunter2" not in refused(llm={"provider": "", "api_key": "hunter2"})
+
+
+def test_round_trip_through_a_private_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ENVIRONMENT:
+        monkeypatch.delenv(variable, raising=False)
+    config = VoxtraConfig.load(
+        env={},
+        keywords={
+            "asterisk": {"url": "http://pbx:1", "password": "a${b}"},
+            "media": {"transport": "rtp", "rtp_ports": (20000, 20010)},
+            "routes": [{"extension": "100", "handler": "app:hello", "metadata": {"team": "x"}}],
+        },
+    )
+    path = tmp_path / "out.yaml"
+    config.to_yaml(path, secrets=True)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert VoxtraConfig.from_yaml(path) == config
+    config.to_yaml(path)
+    monkeypatch.setenv("VOXTRA_ARI_PASSWORD", "a${b}")
+    assert VoxtraConfig.from_yaml(path) == config
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["asterisk", "media", "stt", "routes", "x", ""]), _json, max_size=3))
+def test_whatever_is_in_it_the_answer_is_settings_or_one_line(data: dict[str, object]) -> None:
+    said = ""
+    try:
+        VoxtraConfig.load(env={}, keywords=data)
+    except ConfigurationError as error:
+        said = str(error)
+    assert "\n" not in said

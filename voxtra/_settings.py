@@ -1,0 +1,235 @@
+"""What every settings model needs: layers, YAML with variables, and complaints that fit on one line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import ValidationError as PydanticError
+
+from voxtra.errors import ConfigurationError
+
+Layer: TypeAlias = Literal["file", "environment", "options", "keywords", "forced"]
+"""Where a value may come from, weakest first."""
+
+LAYERS: tuple[Layer, ...] = get_args(Layer)
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are refused, what is wrong is said in one line."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, hide_input_in_errors=True)
+    section: ClassVar[str] = ""
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except PydanticError as error:
+            line, _ = explain(error, type(self), prefix=self.section)
+            raise ConfigurationError(line) from None
+
+    # pydantic: an ordinary __init__, so that nested settings report their place in the whole
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+
+# ---- files
+
+_REFERENCE = re.compile(
+    r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|\$\{[^}]*\}?"
+)
+
+
+def read_yaml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
+    """The settings in a YAML file, variables expanded. Raises ConfigurationError."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: can't be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigurationError(f"{path}{where}: not YAML: {what}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigurationError(f"{path}: must hold settings like  asterisk: {{url: ...}}")
+    expanded: dict[str, Any] = _expand(data, env, path, "")
+    return expanded
+
+
+def _expand(value: Any, env: Mapping[str, str], path: Path, name: str) -> Any:
+    """Expand ``${VAR}`` and ``${VAR:-default}`` in strings; ``$${`` is a plain ``${``."""
+    if isinstance(value, dict):
+        return {k: _expand(v, env, path, f"{name}.{k}" if name else str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(v, env, path, f"{name}[{i}]") for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        if match[0] == "$${":
+            return "${"
+        variable, default = match["name"], match["default"]
+        if variable is None:
+            raise ConfigurationError(f"{path}: {name}: {match[0]} is no variable: write ${{NAME}} or $${{")
+        found = env.get(variable)
+        if found or (found is not None and default is None):
+            return found
+        if default is None:
+            raise ConfigurationError(
+                f"{path}: {name}: ${{{variable}}} is not set: export it, or write ${{{variable}:-default}}"
+            )
+        return default
+
+    return _REFERENCE.sub(replace, value)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read. Raises ConfigurationError."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can't be written: {error.strerror}") from None
+
+
+# ---- nested dictionaries
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"asterisk.url": 1}`` → ``{"asterisk": {"url": 1}}``; values of None are left out."""
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        *sections, last = name.split(".")
+        place = out
+        for section in sections:
+            place = place.setdefault(section, {})
+        if isinstance(value, Mapping):
+            update(place.setdefault(last, {}), nested(value))
+        elif value is not None:
+            place[last] = value
+    return out
+
+
+def update(into: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge ``values`` into ``into``, section by section; nothing of ``values`` is shared with it."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            there = into.get(name)
+            into[name] = update(there if isinstance(there, dict) else {}, value)
+        else:
+            into[name] = value
+    return into
+
+
+def leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and value of everything that is no dictionary."""
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+# ---- complaints
+
+
+def source(layers: Mapping[Layer, Mapping[str, Any]], path: Sequence[str | int]) -> Layer | None:
+    """The strongest layer that says something about ``path``; None = only the defaults do."""
+    for name in reversed(LAYERS):
+        place: Any = layers.get(name, {})
+        for key in path:
+            known = (
+                key in place
+                if isinstance(place, Mapping)
+                else isinstance(place, list) and key in range(len(place))
+            )
+            if not known:
+                break
+            place = place[key]
+        else:
+            return name
+    return None
+
+
+def explain(
+    error: PydanticError, model: type[BaseModel], *, prefix: str = ""
+) -> tuple[str, tuple[str | int, ...]]:
+    """One line for pydantic's first complaint, and the path of the field it is about."""
+    details = error.errors(include_url=False)
+    # a misspelt key also makes one missing: the misspelling is what there is to say
+    first = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])
+    path = first["loc"]
+    dotted = ".".join(str(part) for part in ((prefix, *path) if prefix else path))
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(path[-1]), _keys(model, path[:-1]), n=1, cutoff=0.5)
+        known = ", ".join(_keys(model, path[:-1]))
+        mend = f"did you mean {near[0]!r}?" if near else f"known are: {known}"
+        return f"unknown setting {dotted!r}: {mend}{more}", path
+    shown = "" if first["type"] == "missing" or _is_secret(model, path) else f" = {_short(first['input'])}"
+    return f"{dotted}{shown}: {_mend(first)}{more}", path
+
+
+def _mend(detail: Mapping[str, Any]) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "string_type":
+        return "must be text: put it in quotes"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return "must be a section with keys of its own"
+    message = str(detail["msg"]).split(", unable to")[0]
+    return message.replace("Input should", "must").replace("String should", "must")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _field_type(model: type[BaseModel] | None, key: str | int) -> Any:
+    if model is None or not isinstance(key, str) or key not in model.model_fields:
+        return None
+    return model.model_fields[key].annotation
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def _place(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
+    found: type[BaseModel] | None = model
+    for key in path:
+        if isinstance(key, str):
+            found = _inner_model(_field_type(found, key))
+    return found
+
+
+def _keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    place = _place(model, path)
+    return list(place.model_fields) if place else []
+
+
+def _is_secret(model: type[BaseModel], path: Sequence[str | int]) -> bool:
+    """Also of whole sections: what stands in them may be a password."""
+    if not path:
+        return True
+    annotation = _field_type(_place(model, path[:-1]), path[-1])
+    kinds = (annotation, *get_args(annotation))
+    return SecretStr in kinds or "options" in path or _inner_model(annotation) is not None
