@@ -1,0 +1,115 @@
+"""The embedded default: everything a conversation needs, on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from voxtra.errors import ConfigurationError
+from voxtra.speech.base import LLM, STT, TTS, VAD, Provider
+from voxtra.speech.settings import did_you_mean
+
+PROVIDERS = {
+    "whisper": ("voxtra.speech.whisper", "WhisperSTT"),
+    "hibari": ("voxtra.speech.hibari", "HibariTTS"),
+    "silero": ("voxtra.speech.silero", "SileroVAD"),
+    "webrtc": ("voxtra.speech.webrtc", "WebRTCVAD"),
+    "intents": ("voxtra.speech.intents", "IntentLLM"),
+    "openai": ("voxtra.speech.openai", "OpenAILLM"),
+}
+"""Providers by the name they have in a configuration: module and class, imported when used."""
+
+ALIASES = {"local-stt": "whisper", "local-tts": "hibari", "local-vad": "silero", "webrtcvad": "webrtc"}
+
+
+def load(name: str, config: BaseModel | Mapping[str, Any] | None = None, **options: Any) -> Provider:
+    """The provider called ``name``, with the settings given.
+
+    Args:
+        name: one of :data:`PROVIDERS`, in any case.
+        config: its settings, a mapping or a pydantic model.
+        options: its settings, one by one.
+
+    Raises:
+        ConfigurationError: there is no such provider or setting.
+        MissingExtraError: what it needs is not installed.
+    """
+    key = name.strip().lower()
+    key = ALIASES.get(key, key)
+    if key not in PROVIDERS:
+        raise ConfigurationError(f"there is no speech provider {name!r}{did_you_mean(key, PROVIDERS)}")
+    module, class_name = PROVIDERS[key]
+    make: Callable[..., Provider] = getattr(import_module(module), class_name)
+    return make(config, **options)
+
+
+def load_as(
+    kind: type[Provider], name: str, config: BaseModel | Mapping[str, Any] | None = None, **options: Any
+) -> Provider:
+    """As :func:`load`, for a place where only one kind will do: ``load_as(STT, "whisper")``.
+
+    Raises:
+        ConfigurationError: the provider is of another kind.
+    """
+    provider = load(name, config, **options)
+    if not isinstance(provider, kind):
+        raise ConfigurationError(f"{name!r} is no {kind.__name__} provider")
+    return provider
+
+
+_shared: dict[str, Provider] = {}
+
+
+def _one(name: str) -> Provider:
+    if name not in _shared:
+        _shared[name] = load(name)
+    return _shared[name]
+
+
+def local_stt() -> STT:
+    """Whisper tiny.en, one for the process."""
+    provider = _one("whisper")
+    assert isinstance(provider, STT)
+    return provider
+
+
+def local_tts() -> TTS:
+    """hibari's ``heart`` with a cache of what it has said, one for the process."""
+    if "hibari+cache" not in _shared:
+        from voxtra.speech.cache import CachedTTS
+
+        plain = _one("hibari")
+        assert isinstance(plain, TTS)
+        _shared["hibari+cache"] = CachedTTS(plain)
+    provider = _shared["hibari+cache"]
+    assert isinstance(provider, TTS)
+    return provider
+
+
+def local_vad(*, light: bool = False) -> VAD:
+    """Silero, or WebRTC's detector where ``light`` says that cost matters more; one for the process."""
+    provider = _one("webrtc" if light else "silero")
+    assert isinstance(provider, VAD)
+    return provider
+
+
+class LocalStack(NamedTuple):
+    """STT, TTS and VAD of this machine; and whatever LLM the app brings."""
+
+    stt: STT
+    tts: TTS
+    vad: VAD
+    llm: LLM | None = None
+
+    async def warm_up(self) -> None:
+        """Load everything and make each one's first, slow call. Raises MissingExtraError."""
+        await asyncio.gather(*(part.warm_up() for part in self if part is not None))
+
+
+def local(llm: LLM | None = None, *, light_vad: bool = False) -> LocalStack:
+    """The embedded default as one: ``stt, tts, vad, llm = local(IntentLLM(...))``."""
+    return LocalStack(local_stt(), local_tts(), local_vad(light=light_vad), llm)
