@@ -1,0 +1,59 @@
+"""Playing where we pace: a frame is taken each 20 ms and has been heard once it is sent. Pure."""
+
+from __future__ import annotations
+
+from voxtra.media.line import LineStats
+from voxtra.media.playout import Playout, Point
+
+
+class PacedPlayout(Playout):
+    """A queue of PCM from which the 20 ms clock takes frames.
+
+    Args:
+        rate: Hz.
+        max_queue_ms: bound of the queue, ms.
+        stats: counters to keep.
+    """
+
+    def __init__(self, rate: int, *, max_queue_ms: int = 600_000, stats: LineStats | None = None) -> None:
+        super().__init__(rate // 50, rate * max_queue_ms // 1000, stats or LineStats())
+
+    def play(self, pcm: bytes) -> None:
+        """Queue PCM."""
+        self.take_in(pcm)
+
+    def mark(self, point: Point) -> None:
+        """Set a mark at the end of the queue."""
+        self.add_mark(point)
+
+    def take(self) -> bytes | None:
+        """The next frame to send, None for silence. It counts as heard: call ``sent`` when it went out."""
+        size = self.frame_bytes
+        pcm = self._pcm
+        if self.paused or len(pcm) < size:
+            return None
+        frame = bytes(pcm[:size])
+        del pcm[:size]
+        return frame
+
+    def sent(self) -> None:
+        """The frame that was taken is on its way."""
+        self.stats.frames_played += 1
+        self.advance(self.heard + self.frame_samples)
+
+    def pause(self) -> None:
+        """Give silence until ``resume``."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on."""
+        self.paused = False
+
+    def flush(self) -> None:
+        """Throw away what was not taken."""
+        self.paused = False
+        self.stats.frames_dropped += len(self._pcm) // self.frame_bytes
+        self._pcm.clear()
+        self.queued = self.heard
+        while self._points:
+            self._points.popleft().resolve("flushed")
