@@ -15,6 +15,7 @@ VoxtraError
 │   ├── TelephonyConnectionError  Asterisk can't be reached
 │   │   ├── AuthenticationError   ... because it refuses the user or password
 │   │   └── NotConnectedError     (also a RuntimeError) ... because the app is not started
+│   ├── EventOverflowError        events came faster than a stream of them was read
 │   └── ARIError                  Asterisk refused a request: method, path, status, its words
 │       ├── ARINotFoundError      404: channel, bridge, playback ... is gone or never was
 │       ├── ARIConflictError      409: it exists already, or its state forbids this
@@ -116,6 +117,10 @@ class AuthenticationError(TelephonyConnectionError):
 
 class NotConnectedError(TelephonyConnectionError, RuntimeError):
     """The app is not connected to Asterisk (not started, or the connection is down)."""
+
+
+class EventOverflowError(TelephonyError):
+    """Events came faster than a stream of them was read; that stream is closed, no other is touched."""
 
 
 class ARIError(TelephonyError):
