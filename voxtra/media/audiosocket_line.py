@@ -1,8 +1,8 @@
 """A line over AudioSocket: the asyncio shell of :mod:`voxtra.media.audiosocket`.
 
 The UUID is the only key, so it is a fresh UUID4, registered before Asterisk is asked, good for one
-connection. Silence is sent from the moment of accept: an Asterisk that reads a channel on which nothing comes can stop
-answering altogether.
+connection. Silence is sent from the moment of accept: an Asterisk that reads a channel on which nothing
+comes can stop answering altogether.
 """
 
 from __future__ import annotations

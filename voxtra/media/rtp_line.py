@@ -206,7 +206,7 @@ class RTPTransport(Transport):
             else:
                 return sock
         raise MediaError(
-            f"no free RTP port on {settings.bind_host}, {settings.port_low} to {settings.port_high}: {failure}"
+            f"no free RTP port on {settings.bind_host} in {settings.port_low}-{settings.port_high}: {failure}"
         )
 
 
