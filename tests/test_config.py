@@ -194,6 +194,14 @@ def test_models_alone_raise_our_errors_too() -> None:
     assert "rtp_ports" in refused(media={"rtp_ports": "9-1"})
 
 
+def test_a_codec_that_the_transport_cannot_carry() -> None:
+    assert MediaConfig(transport="audiosocket").codec == "slin"
+    assert "audiosocket can't carry codec 'ulaw' both ways: use slin or slin16" in refused(
+        media={"transport": "audiosocket", "codec": "ulaw"}
+    )
+    assert "use ulaw or alaw or g722" in refused(media={"transport": "rtp", "codec": "slin16"})
+
+
 def test_secrets_are_never_shown(tmp_path: Path) -> None:
     config = VoxtraConfig.load(
         env={}, keywords={"asterisk.password": "hunter2", "llm": {"provider": "openai", "api_key": "hunter2"}}

@@ -15,7 +15,15 @@ from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PrivateAttr, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    model_validator,
+)
 from pydantic import ValidationError as PydanticError
 
 from voxtra._settings import (
@@ -114,7 +122,7 @@ class MediaConfig(Settings):
 
     Attributes:
         transport: what carries it. ``websocket`` leaves pacing to Asterisk.
-        codec: Asterisk's name of the format: ``ulaw``, ``slin16`` ...
+        codec: Asterisk's name of the format; by default ``slin`` for audiosocket, else ``ulaw``.
         connection: websocket only, who is connected to: ``server`` = Asterisk, ``client`` = the app.
         bind_host: address the app listens on (rtp, audiosocket, websocket with ``client``).
         bind_port: TCP port of that listener, 0 = a free one.
@@ -135,6 +143,20 @@ class MediaConfig(Settings):
     username: str = ""
     password: SecretStr = SecretStr("")
     rtp_ports: PortRange | None = None
+
+    @model_validator(mode="after")
+    def _codec_fits(self) -> Self:
+        if self.transport == "audiosocket" and "codec" not in self.model_fields_set:
+            self.codec = "slin"
+        can = _CARRIES.get(self.transport, ())
+        if can and self.codec not in can:
+            raise ValueError(
+                f"{self.transport} can't carry codec {self.codec!r} both ways: use {' or '.join(can)}"
+            )
+        return self
+
+
+_CARRIES = {"rtp": ("ulaw", "alaw", "g722"), "audiosocket": ("slin", "slin16")}
 
 
 class ProviderConfig(Settings):

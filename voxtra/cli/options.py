@@ -1,0 +1,120 @@
+"""Options that several commands have, and the settings they make."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+from pydantic import SecretStr
+
+from voxtra.config import FILE_NAME, VoxtraConfig
+from voxtra.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from voxtra.app import VoxtraApp
+
+TargetArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="APP",
+        help="MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE; with () for a factory.",
+        show_default=False,
+    ),
+]
+ConfigOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help=f"Settings file [default: ./{FILE_NAME} if there].",
+        show_default=False,
+    ),
+]
+UrlOption: TypeAlias = Annotated[
+    str | None, typer.Option("--ari-url", metavar="URL", help="Asterisk's HTTP server, http://HOST:PORT.")
+]
+UserOption: TypeAlias = Annotated[str | None, typer.Option("--ari-user", metavar="NAME", help="ARI user.")]
+PasswordOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--ari-password",
+        metavar="TEXT",
+        help="ARI password; others see it in ps: better VOXTRA_ARI_PASSWORD.",
+    ),
+]
+AppNameOption: TypeAlias = Annotated[
+    str | None, typer.Option("--app-name", metavar="NAME", help="The name in the dialplan's Stasis(NAME).")
+]
+LogLevelOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--log-level", metavar="LEVEL", help="debug, info, warning or error.", envvar="VOXTRA_LOG_LEVEL"
+    ),
+]
+DebugOption: TypeAlias = Annotated[bool, typer.Option("--debug", help="Show whole tracebacks, log more.")]
+
+
+def settings_file(named: Path | None) -> Path | None:
+    """The settings file to read: the one named, that of VOXTRA_CONFIG, ``voxtra.yaml`` here, or none.
+
+    Raises:
+        ConfigurationError: the one named is not there.
+    """
+    path = named or (Path(os.environ["VOXTRA_CONFIG"]) if os.environ.get("VOXTRA_CONFIG") else None)
+    if path is not None:
+        if not path.is_file():
+            raise ConfigurationError(
+                f"{path}: no such file (named by {'--config' if named else 'VOXTRA_CONFIG'})"
+            )
+        return path
+    here = Path(FILE_NAME)
+    return here if here.is_file() else None
+
+
+def ari_options(
+    url: str | None, user: str | None, password: str | None, app_name: str | None
+) -> dict[str, Any]:
+    """Options as settings. Raises ConfigurationError naming the option when one is empty."""
+    given = {
+        "asterisk.url": ("--ari-url", url),
+        "asterisk.user": ("--ari-user", user),
+        "asterisk.password": ("--ari-password", password),
+        "asterisk.app_name": ("--app-name", app_name),
+    }
+    for option, value in given.values():
+        if value == "":
+            raise ConfigurationError(f"{option} is empty: leave it out or give a value")
+    return {name: value for name, (_, value) in given.items() if value is not None}
+
+
+def load_settings(
+    file: Path | None, options: dict[str, Any], base: VoxtraConfig | None = None
+) -> VoxtraConfig:
+    """Settings from the file, the environment and options, below those of ``base`` (an app's own)."""
+    path = settings_file(file)
+    if base is None:
+        return VoxtraConfig.load(file=path, options=options)
+    return base.layered(file=path, options=options)
+
+
+def secrets_of(settings: VoxtraConfig) -> list[str]:
+    """Every secret value in the settings, for the log to leave out."""
+    found = []
+    for section in (settings.asterisk, settings.media, settings.stt, settings.tts, settings.llm):
+        for _, value in section or ():
+            if isinstance(value, SecretStr):
+                found.append(value.get_secret_value())
+    return [secret for secret in found if secret]
+
+
+def configure(app: VoxtraApp, settings: VoxtraConfig) -> None:
+    """Hand an app its settings before it starts."""
+    asterisk = settings.asterisk
+    app.configure(
+        ari_url=asterisk.url,
+        ari_user=asterisk.user,
+        ari_password=asterisk.password.get_secret_value(),
+    )
