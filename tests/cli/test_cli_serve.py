@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from voxtra.cli.serve import StopRequest, serve
+from voxtra.errors import AuthenticationError
+
+
+class App:
+    """What serve() asks of an app."""
+
+    def __init__(self, *, starts: bool = True, stop_s: float = 0.0, error: Exception | None = None) -> None:
+        self.starts, self.stop_s, self.error = starts, stop_s, error
+        self.log: list[str] = []
+
+    async def start(self) -> None:
+        self.log.append("start")
+        if self.error:
+            raise self.error
+        if not self.starts:
+            await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        self.log.append("stop")
+        await asyncio.sleep(self.stop_s)
+        self.log.append("stopped")
+
+
+async def served(app: Any, *signals: signal.Signals, grace_s: float = 2.0) -> int:
+    with StopRequest() as stop:
+        for i, number in enumerate(signals):
+            asyncio.get_running_loop().call_later(0.05 * (i + 1), os.kill, os.getpid(), number)
+        async with asyncio.timeout(10):
+            return await serve(app, stop, grace_s=grace_s, on_ready=lambda: app.log.append("ready"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+async def test_a_signal_ends_it_in_good_order(number: signal.Signals, code: int) -> None:
+    app = App()
+    assert await served(app, number) == code
+    assert app.log == ["start", "ready", "stop", "stopped"]
+
+
+async def test_a_signal_while_asterisk_is_waited_for() -> None:
+    app = App(starts=False)
+    assert await served(app, signal.SIGTERM) == 0
+    assert app.log == ["start", "stop", "stopped"]
+
+
+async def test_what_start_raises_comes_out_after_stop() -> None:
+    app = App(error=AuthenticationError("no"))
+    with pytest.raises(AuthenticationError):
+        await served(app)
+    assert app.log == ["start", "stop", "stopped"]
+
+
+async def test_stopping_has_a_deadline() -> None:
+    app = App(stop_s=60)
+    assert await served(app, signal.SIGTERM, grace_s=0.1) == 1
+    assert app.log == ["start", "ready", "stop"]
+
+
+async def test_a_second_signal_forces(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    app = App(stop_s=60)
+    assert await served(app, signal.SIGINT, signal.SIGINT, grace_s=30) == 1
+    assert app.log == ["start", "ready", "stop"]
+
+
+async def test_the_handlers_are_taken_off_again() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert await served(App(), signal.SIGTERM) == 0
+    assert signal.getsignal(signal.SIGTERM) == before
