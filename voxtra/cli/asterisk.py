@@ -10,7 +10,6 @@ import typer
 
 from voxtra.cli.complain import complain
 from voxtra.errors import ConfigurationError
-from voxtra.testing.asterisk_config import find_asterisk, template_dir
 
 _CACHE = Path("~/.cache/voxtra/asterisk")
 
@@ -23,13 +22,16 @@ def command(
 ) -> int:
     """Get an Asterisk for voxtra dev.
 
-    No root is needed and nothing of the system is touched. Debian's packages are fetched with apt's own signatures checked, and unpacked into a folder.
+    No root is needed and nothing of the system is touched: Debian's packages are fetched, their signatures
+    checked by apt, and unpacked into a folder.
 
     \b
     Examples:
       voxtra asterisk
       voxtra asterisk --to ./.asterisk
     """
+    from voxtra.testing.asterisk_config import find_asterisk, template_dir
+
     if not again:
         try:
             typer.echo(find_asterisk().executable)

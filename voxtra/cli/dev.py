@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import watchfiles
@@ -20,7 +20,9 @@ from voxtra.cli.log import set_up_logging
 from voxtra.cli.serve import StopRequest
 from voxtra.cli.supervise import Child
 from voxtra.cli.target import parse_target
-from voxtra.testing.asterisk import PrivateAsterisk
+
+if TYPE_CHECKING:
+    from voxtra.testing.asterisk import PrivateAsterisk
 
 log = logging.getLogger("voxtra.dev")
 
@@ -64,8 +66,9 @@ def command(
 ) -> int:
     """Run an app against an Asterisk of its own.
 
-    The app is started again at every change of a file. The Asterisk is started for the occasion and gone afterwards; nothing is installed or changed. Point a
-    softphone at the address printed and dial. Ctrl-C stops everything.
+    The app is started again at every change of a file. The Asterisk is started for the occasion and gone
+    afterwards; nothing is installed or changed. Point a softphone at the address printed and dial. Ctrl-C
+    stops everything.
 
     \b
     Examples:
@@ -82,6 +85,8 @@ def command(
 
 
 async def _dev(wish: _Wish, sip_host: str, sip_port: int) -> int:
+    from voxtra.testing.asterisk import PrivateAsterisk
+
     with StopRequest() as stop:
         task = asyncio.current_task()
         assert task is not None
