@@ -109,7 +109,7 @@ class Connection:
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
-            error = await self._serve_once()
+            error = await self._serve_safely()
             self.last_error = error
             if self._replaced:
                 self._give_up(ConnectionState.REPLACED)
@@ -123,6 +123,14 @@ class Connection:
             self._report(wait_s)
             await asyncio.sleep(wait_s)
 
+    async def _serve_safely(self) -> TelephonyError:
+        try:
+            return await self._serve_once()
+        except Exception as error:
+            # A flaw of ours or of a library: said loudly, and no reason to stop looking after the connection.
+            log.exception("the ARI connection failed in a way nobody thought of")
+            return TelephonyConnectionError(f"the connection failed: {type(error).__name__}")
+
     def _give_up(self, state: ConnectionState) -> None:
         log.error("ARI: %s; no more tries", self.last_error)
         self._become(state)
@@ -131,8 +139,6 @@ class Connection:
         self.attempts += 1
         level = logging.WARNING if self.attempts == 1 else logging.INFO
         log.log(level, "ARI try %d: %s; next in %.1f s", self.attempts, self.last_error, wait_s)
-        if self.state is ConnectionState.READY:
-            self._become(ConnectionState.LOST)
         self._changed.set()
 
     def _ready(self) -> None:
@@ -207,6 +213,7 @@ class EventConnection(Connection):
             self._welcome(snapshot)
             await reading
         except TelephonyError as error:
+            self._broke(error)
             return error
         finally:
             self.socket = None
@@ -215,6 +222,12 @@ class EventConnection(Connection):
             await asyncio.gather(reading, return_exceptions=True)
             await socket.close()
         return TelephonyConnectionError("the WebSocket ended")
+
+    def _broke(self, error: TelephonyError) -> None:
+        """Say so at once, before the goodbye to a peer that may not be there takes its time."""
+        self.last_error = error
+        if self.state is ConnectionState.READY and not self._replaced:
+            self._become(ConnectionState.LOST)
 
     async def _reconcile(self, socket: EventSocket) -> Snapshot:
         try:

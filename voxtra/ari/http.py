@@ -62,7 +62,7 @@ class HttpCarrier:
             said = words(error)
         if said:
             raise ARIConnectionLostError(request.method, request.path, 0, said)
-        raise ARITimeoutError(request.method, request.path, 0, f"no response within {timeout_s:g} s")
+        raise ARITimeoutError(request.method, request.path, 0, f"no response within {timeout_s:.3g} s")
 
     async def _exchange(self, request: Request) -> Response:
         query = urlencode(request.query, quote_via=quote)

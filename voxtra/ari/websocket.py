@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -28,7 +29,7 @@ MAX_REQUEST = 32 * 1024
 """Bytes of a request sent here: at 64 KiB Asterisk closes the WebSocket with 1009."""
 SILENT_TICKS = 3
 """Parts of the heartbeat without a byte after which the connection counts as dead."""
-CLOSE_S = 1.0
+CLOSE_S = 0.5
 """How long a goodbye may take, s."""
 PROBE = "probe"
 
@@ -55,11 +56,12 @@ async def open_events(
                 URL(url).with_query(query),
                 timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
                 max_msg_size=MAX_MESSAGE,
+                autoping=False,  # a pong is a sign of life that the reader wants to see
             )
     except aiohttp.WSServerHandshakeError as refused:
         status, said = refused.status, ""
     except TimeoutError:
-        status, said = 0, f"no answer within {timeout_s:g} s"
+        status, said = 0, f"no answer within {timeout_s:.3g} s"
     except (aiohttp.ClientError, OSError) as error:
         status, said = 0, words(error)
     raise handshake_error(url, status, said)  # out here, without the header-laden context
@@ -123,22 +125,24 @@ class EventSocket:
                 silent = 0
                 if frame.type is aiohttp.WSMsgType.TEXT:
                     self._take(frame.data, receive)
+                elif frame.type is aiohttp.WSMsgType.PING:
+                    await self._say(self._socket.pong(frame.data))
                 elif frame.type in _ENDS:
                     raise TelephonyConnectionError(self._ending(frame))
             if silent >= SILENT_TICKS:
                 heard = f"{self._tick_s * silent:.1f} s"
                 raise TelephonyConnectionError(f"Asterisk sent nothing for {heard}, not even a pong")
             if silent:
-                await self._ping()
+                await self._say(self._socket.ping())
             if count % 64 == 0:
                 await asyncio.sleep(0)  # under a flood of events the calls still get their turn
 
-    async def _ping(self) -> None:
+    async def _say(self, frame: Coroutine[Any, Any, None]) -> None:
         try:
             async with asyncio.timeout(self._tick_s):
-                await self._socket.ping()
+                await frame
         except (TimeoutError, aiohttp.ClientError, OSError):
-            log.debug("a ping could not be sent; the silence will tell")
+            log.debug("a ping or pong could not be sent; the silence will tell")
 
     def _ending(self, frame: aiohttp.WSMessage) -> str:
         if frame.type is aiohttp.WSMsgType.ERROR:
@@ -203,7 +207,7 @@ class EventSocket:
             del self._pending[request_id]
         if late:
             self.answers.clear()  # until a response does come, others had better not wait here too
-            raise ARITimeoutError(request.method, request.path, 0, f"no response within {timeout_s:g} s")
+            raise ARITimeoutError(request.method, request.path, 0, f"no response within {timeout_s:.3g} s")
         if response is None:
             raise ARIConnectionLostError(request.method, request.path, 0, "the WebSocket broke meanwhile")
         return response
