@@ -118,7 +118,7 @@ def test_half_a_sample_is_refused():
 
 
 def test_unknown_format_is_named():
-    with pytest.raises(CodecError, match="'gsm'.*ulaw"):
+    with pytest.raises(CodecError, match=r"'gsm'.*ulaw"):
         make_codec("gsm")
 
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
+from typing import cast
 
 from voxtra.errors import AudioSocketError
 from voxtra.media.audiosocket import AUDIO_KINDS, Handshake, Kind, Parser, build
@@ -144,8 +145,8 @@ class Peer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection was accepted."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # No isinstance here: uvloop's transports are none of asyncio's classes.
+        self._transport = transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
         if not self._admit(self):
