@@ -11,7 +11,6 @@ from media_peers import KINDS, connected, make, speech, until
 from voxtra.errors import LineClosedError, MediaError
 from voxtra.media.line import FRAME_MS
 
-
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
