@@ -199,7 +199,7 @@ class BatchSTTStream(STTStream):
         self._drop(self._partial)
         self._drop(self._answer)
         self._partial = None
-        self._answer = self._spawn(self._work(self._transcribe_turn()))
+        self._answer = self._spawn(self._transcribe_turn)
 
     def next_turn(self) -> None:
         """Forget the turn. Speech under way goes on into the next one."""
@@ -225,8 +225,8 @@ class BatchSTTStream(STTStream):
         self._preroll.clear()
         self._preroll_bytes = 0
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._work(work, *args))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -236,10 +236,10 @@ class BatchSTTStream(STTStream):
         if task is not None:
             task.cancel()
 
-    async def _work(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _work(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         turn = self._turn
         try:
-            await work
+            await work(*args)
         except VoxtraError as problem:
             failure = problem if isinstance(problem, STTError) else STTError(str(problem))
             if turn == self._turn:
@@ -275,7 +275,7 @@ class BatchSTTStream(STTStream):
         self._partial_at = len(self._sound) + self._partial_step
         if self._engine.busy or (self._partial is not None and not self._partial.done()):
             return
-        self._partial = self._spawn(self._work(self._transcribe_partial(bytes(self._sound))))
+        self._partial = self._spawn(self._transcribe_partial, bytes(self._sound))
 
     async def _transcribe_partial(self, pcm: bytes) -> None:
         turn = self._turn
@@ -298,7 +298,7 @@ class BatchSTTStream(STTStream):
             waiting[0].pcm = b""
             self._on_error(STTError(f"{self._engine.name} can't keep up: 28 s of speech are lost"))
         if waiting and (self._closing is None or self._closing.done()):
-            self._closing = self._spawn(self._work(self._transcribe_segments()))
+            self._closing = self._spawn(self._transcribe_segments)
 
     async def _transcribe_segments(self) -> None:
         while waiting := [part for part in self._segments if part.pcm]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from voxtra.errors import ConfigurationError, MissingExtraError, TTSError
 from voxtra.speech.base import TTS, Speech
 from voxtra.speech.pool import InferencePool, shared_pool
-from voxtra.speech.settings import ProviderSettings, did_you_mean, read_settings
+from voxtra.speech.settings import ProviderSettings, did_you_mean, is_english, read_settings
 from voxtra.speech.spoken import spoken
 
 SILENT = 0.004
@@ -34,12 +34,14 @@ class HibariSettings(ProviderSettings):
     Attributes:
         voice: ``heart`` is in the package; ``fenrir, emma, fable, kore`` only where they have been
             downloaded to hibari's cache folder already.
+        language: what is spoken, BCP 47: English only.
         speed: 0.5 (slow) .. 2.0 (fast).
         gain_db: the engine speaks at about -27 dBFS; the default brings it to the level of prompts.
         seed: of the noise in the voice; with a number the same text gives the same sound, None = random.
     """
 
     voice: str = "heart"
+    language: str = "en"
     speed: float = Field(1.0, ge=0.5, le=2.0)
     gain_db: float = Field(6.0, ge=-20, le=20)
     seed: int | None = 0
@@ -119,6 +121,10 @@ class HibariTTS(TTS):
     ) -> None:
         self.settings = read_settings(HibariSettings, config, options, of="HibariTTS")
         self._given_pool = pool
+        if not is_english(self.settings.language):
+            raise ConfigurationError(
+                f"HibariTTS: language = {self.settings.language!r}: it speaks English only"
+            )
 
     @property
     def pool(self) -> InferencePool:
@@ -144,7 +150,7 @@ class HibariTTS(TTS):
             TTSError: overloaded, too slow, a text that is too long, a language that is not English.
             ConfigurationError: the voice is not on this machine.
         """
-        if language is not None and language.lower().replace("_", "-").split("-")[0] != "en":
+        if language is not None and not is_english(language):
             raise TTSError(f"hibari speaks English only, not {language!r}: use another TTS provider for it")
         if len(text) > MAX_TEXT:
             raise TTSError(f"hibari: a text of {len(text)} characters; the limit is {MAX_TEXT}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
-from voxtra.errors import ConfigurationError
+from voxtra.errors import ConfigurationError, MissingExtraError
 from voxtra.speech.base import LLM, STT, TTS, VAD, Provider
 from voxtra.speech.settings import did_you_mean
 
@@ -23,7 +23,10 @@ PROVIDERS = {
 }
 """Providers by the name they have in a configuration: module and class, imported when used."""
 
-ALIASES = {"local-stt": "whisper", "local-tts": "hibari", "local-vad": "silero", "webrtcvad": "webrtc"}
+LOCAL: dict[type[Provider], str] = {STT: "whisper", TTS: "hibari", VAD: "silero", LLM: "intents"}
+"""What the name ``local`` means, by kind."""
+
+P = TypeVar("P", STT, TTS, LLM, VAD)
 
 
 def load(name: str, config: BaseModel | Mapping[str, Any] | None = None, **options: Any) -> Provider:
@@ -39,23 +42,43 @@ def load(name: str, config: BaseModel | Mapping[str, Any] | None = None, **optio
         MissingExtraError: what it needs is not installed.
     """
     key = name.strip().lower()
-    key = ALIASES.get(key, key)
     if key not in PROVIDERS:
         raise ConfigurationError(f"there is no speech provider {name!r}{did_you_mean(key, PROVIDERS)}")
     module, class_name = PROVIDERS[key]
     make: Callable[..., Provider] = getattr(import_module(module), class_name)
-    return make(config, **options)
+    return make(config=config, **options)
 
 
 def load_as(
-    kind: type[Provider], name: str, config: BaseModel | Mapping[str, Any] | None = None, **options: Any
-) -> Provider:
-    """As :func:`load`, for a place where only one kind will do: ``load_as(STT, "whisper")``.
+    kind: type[P],
+    source: str | BaseModel,
+    config: BaseModel | Mapping[str, Any] | None = None,
+    **options: Any,
+) -> P:
+    """A provider of one kind, by name or from an app's configuration.
+
+    ``load_as(STT, "whisper")``, ``load_as(TTS, TTSConfig(provider="local"))``; the name ``local`` means the
+    embedded default of that kind.
+
+    Args:
+        kind: STT, TTS, LLM or VAD.
+        source: the name, or a model with a field ``provider``, which then is the ``config`` too.
 
     Raises:
-        ConfigurationError: the provider is of another kind.
+        ConfigurationError: there is no such provider, or it is of another kind.
     """
-    provider = load(name, config, **options)
+    name = source if isinstance(source, str) else getattr(source, "provider", None)
+    if not isinstance(name, str):
+        raise ConfigurationError(f"{kind.__name__}: {type(source).__name__} does not name a provider")
+    if not isinstance(source, str):
+        config = source
+    key = LOCAL[kind] if name.strip().lower() == "local" else name
+    try:
+        provider = load(key, config, **options)
+    except ConfigurationError as problem:
+        if isinstance(problem, MissingExtraError):
+            raise
+        raise ConfigurationError(f"{kind.__name__}: {problem}") from None
     if not isinstance(provider, kind):
         raise ConfigurationError(f"{name!r} is no {kind.__name__} provider")
     return provider

@@ -17,6 +17,9 @@ class ProviderSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
+NOT_OURS = frozenset({"provider", "options", "system_prompt"})
+"""Fields of an app's provider configuration that are read elsewhere."""
+
 S = TypeVar("S", bound=ProviderSettings)
 
 
@@ -27,8 +30,9 @@ def read_settings(
 
     Args:
         model: the settings to make.
-        config: a pydantic model or a mapping with the same fields, None for the defaults. Of a model of
-            another class only the fields that were set count, and of those only the ones known here.
+        config: a pydantic model or a mapping with the same fields, None for the defaults. A model of
+            another class (:class:`voxtra.config.STTConfig`) may hold further fields in ``options``; what is
+            None there counts as not given.
         options: keyword arguments as they were given.
         of: the provider's class name, for the message.
 
@@ -41,8 +45,9 @@ def read_settings(
             return config
         given = {name: getattr(config, name) for name in config.model_fields_set}
     elif isinstance(config, BaseModel):
-        names = config.model_fields_set & set(model.model_fields)
-        given = {name: getattr(config, name) for name in names}
+        fields = {name: getattr(config, name) for name in type(config).model_fields if name not in NOT_OURS}
+        given = {name: value for name, value in fields.items() if value is not None}
+        given |= getattr(config, "options", None) or {}
     elif isinstance(config, Mapping):
         given = dict(config)
     elif config is not None:
@@ -58,7 +63,8 @@ def read_settings(
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "options"
-        raise ConfigurationError(f"{of}: {where} = {first['input']!r}: {first['msg']}") from None
+        value = "…" if "key" in where else repr(first["input"])
+        raise ConfigurationError(f"{of}: {where} = {value}: {first['msg']}") from None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -66,3 +72,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1)
     return f": did you mean {close[0]!r}?" if close else f": it knows {', '.join(names)}"
+
+
+def is_english(language: str) -> bool:
+    """Whether a BCP 47 tag is some English."""
+    return language.lower().replace("_", "-").split("-")[0] == "en"

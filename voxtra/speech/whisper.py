@@ -30,7 +30,7 @@ from voxtra.speech.features import (
 )
 from voxtra.speech.hints import snap
 from voxtra.speech.pool import InferencePool, shared_pool
-from voxtra.speech.settings import ProviderSettings, read_settings
+from voxtra.speech.settings import ProviderSettings, is_english, read_settings
 
 MIN_FRAMES = 1500
 """Shortest window given to the encoder: 15 s. Half of what the model was made for costs a third and loses
@@ -189,7 +189,7 @@ class WhisperSTT(BatchSTT):
 
     def check_language(self, language: str | None) -> None:
         """The model knows English only."""
-        if language is not None and language.lower().replace("_", "-").split("-")[0] != "en":
+        if language is not None and not is_english(language):
             raise ConfigurationError(
                 f"{self.name} hears English only, not {language!r}: use another STT provider for it"
             )
