@@ -60,6 +60,14 @@ def says(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) -> 
         (["doctor", "--transport", "udp"], "media.transport = 'udp': must be 'websocket', 'rtp' or"),
         (["doctor", "--ari-url", "http://u:p@x"], "must not hold user or password"),
         (["dev", "vx_cli_app:app", "--sip-port", "99999"], "--sip-port"),
+        (
+            ["dev", "vx_cli_app:app", "--sip-host", "192.0.2.1"],
+            "--sip-host '192.0.2.1' --sip-port 5060: can't",
+        ),
+        (
+            ["dev", "vx_cli_app:app", "--sip-host", "no.such.host.invalid"],
+            "--sip-host 'no.such.host.invalid'",
+        ),
         (["info", "-c", "no.yaml"], "no such file"),
     ],
 )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,20 @@ async def test_all_is_well(asterisk: PrivateAsterisk, tmp_path: Path, transport:
     assert "vx-doctor" not in await asterisk.rx("bridge show all")
 
 
+async def test_asterisk_connects_to_us(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    client = {"VOXTRA_MEDIA_CONNECTION": "client", "VOXTRA_MEDIA_BIND_PORT": str(port)}
+    async with PrivateAsterisk(media_client_uri=f"ws://127.0.0.1:{port}/media") as asterisk:
+        checks = await doctor(asterisk, tmp_path, code=0, **client)
+        assert checks["media"]["status"] == "ok"
+        client["VOXTRA_MEDIA_CLIENT_ID"] = "nowhere"
+        checks = await doctor(asterisk, tmp_path, code=1, **client)
+        assert checks["media"]["status"] == "fail"
+        assert "[nowhere] in its websocket_client.conf" in checks["media"]["advice"]
+
+
 async def test_the_table_for_people(asterisk: PrivateAsterisk, tmp_path: Path) -> None:
     login = {"VOXTRA_ARI_URL": asterisk.ari_url, "VOXTRA_ARI_USER": asterisk.ari_user}
     login["VOXTRA_ARI_PASSWORD"] = asterisk.ari_password
@@ -65,8 +81,6 @@ async def test_a_wrong_port(asterisk: PrivateAsterisk, tmp_path: Path) -> None:
 
 
 async def test_something_else_listens_there(asterisk: PrivateAsterisk, tmp_path: Path) -> None:
-    import asyncio
-
     async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.write(b"HTTP/1.1 404 Not Found\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n")

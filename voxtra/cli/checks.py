@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import platform
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from voxtra.cli.info import EXTRAS, extras, installed
-from voxtra.config import VoxtraConfig
+from voxtra.config import ENVIRONMENT, VoxtraConfig
 from voxtra.errors import TelephonyError
 
 Status: TypeAlias = Literal["ok", "warn", "fail", "skip"]
@@ -91,4 +93,8 @@ def check_settings(settings: VoxtraConfig) -> Check:
     if asterisk.sends_password_in_clear:
         advice = "use https:// (tlsenable in http.conf), a VPN, or run the app on Asterisk's machine"
         return Check("settings", "warn", f"{found}: the password crosses the network in clear", advice)
+    for name in sorted(os.environ):
+        meant = difflib.get_close_matches(name, ENVIRONMENT, n=1, cutoff=0.85)
+        if name.startswith("VOXTRA_") and name not in ENVIRONMENT and meant:
+            return Check("settings", "warn", f"{found}; {name} is no setting", f"did you mean {meant[0]}?")
     return Check("settings", "ok", found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import secrets
 import socket
@@ -58,7 +59,6 @@ class AriChecks:
         self._where = f"{asterisk.host}:{asterisk.port}"
         self.ari = self.client(None)
         self._modules: dict[str, str] = {}
-        self.version: tuple[int, int] = (0, 0)
 
     def client(self, app: str | None) -> ARIClient:
         """A client for an application of ours, or for none."""
@@ -144,21 +144,7 @@ class AriChecks:
     async def asterisk_version(self) -> Check:
         """Is this Asterisk new enough for the transport?"""
         info = await self.ari.asterisk.get_info()
-        text = info.system.version if info.system else ""
-        match = re.search(r"(\d+)\.(\d+)", text)
-        if match is None:
-            return Check("version", "warn", f"unknown version {text!r}", "voxtra knows 20.18+, 22.8+, 23.2+")
-        self.version = major, minor = int(match[1]), int(match[2])
-        least = _SUPPORTED.get(major)
-        websocket = self._settings.media.transport == "websocket"
-        if major < 18:
-            return Check(
-                "version", "fail", text, "install Asterisk 22: this one has no usable media transport"
-            )
-        if (least is not None and minor >= least) or major > max(_SUPPORTED):
-            return Check("version", "ok", text)
-        advice = "the WebSocket transport wants 20.18+, 22.8+ or 23.2+: update, or set media.transport: rtp"
-        return Check("version", "fail" if websocket else "warn", text, advice)
+        return judge_version(info.system.version if info.system else "", self._settings.media.transport)
 
     async def modules(self) -> Check:
         """Is what voxtra uses loaded?"""
@@ -247,6 +233,20 @@ class AriChecks:
     async def close(self) -> None:
         """Close the connection."""
         await self.ari.close()
+
+
+def judge_version(text: str, transport: str) -> Check:
+    """Whether an Asterisk that calls itself ``text`` will do for ``transport``."""
+    match = re.search(r"(\d+)\.(\d+)", text)
+    if match is None:
+        return Check("version", "warn", f"unknown version {text!r}", "voxtra knows 20.18+, 22.8+ and 23.2+")
+    major, minor = int(match[1]), int(match[2])
+    if major < 18:
+        return Check("version", "fail", text, "install Asterisk 22: this one has no usable media transport")
+    if major > max(_SUPPORTED) or minor >= _SUPPORTED.get(major, math.inf):
+        return Check("version", "ok", text)
+    advice = "chan_websocket wants 20.18+, 22.8+ or 23.2+: update, or set media.transport: rtp"
+    return Check("version", "fail" if transport == "websocket" else "warn", text, advice)
 
 
 def _reason(error: BaseException) -> str:

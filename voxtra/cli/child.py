@@ -1,7 +1,7 @@
 """The process in which ``voxtra dev`` runs the app: a fresh one for every version of the code.
 
 Parent and child talk over one socket, a JSON object a line. Child: ``{"app": name}`` once the code is loaded;
-parent: ``{"asterisk": {...}}``; child: ``{"ready": true}``. When the parent closes it, or dies, the app is
+parent: settings that are above all others; child: ``{"ready": true}``. When the parent closes it, or dies, the app is
 stopped.
 """
 
@@ -50,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
             text = lines.readline()
         if not text:
             return 0  # the parent is gone or has changed its mind
-        settings = settings.layered(forced={"asterisk": json.loads(text)["asterisk"]})
+        settings = settings.layered(forced=json.loads(text))
         set_up_logging(arguments.log_level, options.secrets_of(settings))
         options.configure(app, settings)
         return run_loop(_serve(app, control, arguments.grace))

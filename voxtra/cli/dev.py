@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -20,10 +22,12 @@ from voxtra.cli.log import set_up_logging
 from voxtra.cli.serve import StopRequest
 from voxtra.cli.supervise import Child
 from voxtra.cli.target import parse_target
+from voxtra.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from voxtra.testing.asterisk import PrivateAsterisk
 
+_LOOPBACK = "127.0.0.1"
 log = logging.getLogger("voxtra.dev")
 
 
@@ -79,9 +83,26 @@ def command(
     parse_target(target)
     set_up_logging("debug" if debug else log_level)
     options.settings_file(config)
+    _check_address(sip_host, sip_port)
     return asyncio.run(
         _dev(_Wish(target, config, reload, "debug" if debug else log_level, debug), sip_host, sip_port)
     )
+
+
+def _check_address(host: str, port: int) -> None:
+    """Refuse an address Asterisk could not listen on, before it is started."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ConfigurationError(
+                    f"UDP port {port} on {host} is in use by another program: stop that, or use --sip-port 0"
+                ) from None
+            raise ConfigurationError(
+                f"--sip-host {host!r} --sip-port {port}: can't listen there: {error.strerror}"
+            ) from None
 
 
 async def _dev(wish: _Wish, sip_host: str, sip_port: int) -> int:
@@ -143,10 +164,13 @@ async def _live(child: Child, asterisk: PrivateAsterisk) -> int:
             asterisk.app = name
         await child.connect(
             {
-                "url": asterisk.ari_url,
-                "user": asterisk.ari_user,
-                "password": asterisk.ari_password,
-                "app_name": name,
+                "asterisk": {
+                    "url": asterisk.ari_url,
+                    "user": asterisk.ari_user,
+                    "password": asterisk.ari_password,
+                },
+                # what a remote Asterisk needs is wrong for this one
+                "media": {"connection": "server", "bind_host": _LOOPBACK, "advertise_host": _LOOPBACK},
             }
         )
         if await child.ready():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,8 @@ from voxtra.cli.target import load_app
 
 if TYPE_CHECKING:
     from voxtra.app import VoxtraApp
+
+log = logging.getLogger("voxtra.cli")
 
 
 def command(
@@ -51,5 +54,9 @@ def command(
 
 
 async def _serve(app: VoxtraApp, grace_s: float) -> int:
+    def ready() -> None:
+        asterisk = app.settings.asterisk
+        log.info("ready: calls that reach Stasis(%s) on %s are answered", asterisk.app_name, asterisk.url)
+
     with StopRequest() as stop:
-        return await serve(app, stop, grace_s=grace_s)
+        return await serve(app, stop, grace_s=grace_s, on_ready=ready)

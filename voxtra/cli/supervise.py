@@ -69,11 +69,11 @@ class Child:
         message = await self._hear()
         return str(message["app"]) if message else None
 
-    async def connect(self, asterisk: dict[str, str]) -> None:
-        """Tell it which Asterisk to use."""
+    async def connect(self, forced: dict[str, Any]) -> None:
+        """Tell it which Asterisk to use: settings that are above all others."""
         assert self._writer is not None
         self._serving = True
-        self._writer.write(json.dumps({"asterisk": asterisk}).encode() + b"\n")
+        self._writer.write(json.dumps(forced).encode() + b"\n")
         with contextlib.suppress(OSError):  # it has ended meanwhile: wait() tells
             await self._writer.drain()
 
