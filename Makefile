@@ -17,7 +17,7 @@ help: ## this list
 
 setup: ## the Python environment and Asterisk, side by side
 	@[ -e $(VENV)/.stamp -a -e $(ASTERISK) ] || echo 'Setting up: Python packages and Asterisk side by side, once, about a minute.'
-	@$(MAKE) --no-print-directory -j2 venv asterisk
+	@$(MAKE) -s --no-print-directory -j2 venv asterisk
 	@[ $$(($$(date +%s) - $(BEGAN))) -lt 2 ] || echo "Set up in $$(($$(date +%s) - $(BEGAN))) s."
 
 venv: $(VENV)/.stamp ## the Python environment, in .venv
