@@ -1,8 +1,8 @@
 """The process in which ``voxtra dev`` runs the app: a fresh one for every version of the code.
 
 Parent and child talk over one socket, a JSON object a line. Child: ``{"app": name}`` once the code is loaded;
-parent: settings that are above all others; child: ``{"ready": true}``. When the parent closes it, or dies, the app is
-stopped.
+parent: settings that are above all others; child: ``{"ready": true}``. When the parent closes it, or dies,
+the app is stopped.
 """
 
 from __future__ import annotations
