@@ -37,6 +37,8 @@ MIN_FRAMES = 1500
 nothing; below 10 s it begins to repeat itself."""
 MARGIN_FRAMES = 200
 MAX_FRAMES = 3000
+MAX_TOKENS = 224
+"""Longest text: half of what the model can hold."""
 PROMPT = ("<|startoftranscript|>", "<|notimestamps|>")
 HALLUCINATIONS = frozenset({"", ".", "you", "thank you", "thanks for watching", "bye", "the", "so", "oh"})
 """What the model says to silence and noise."""
@@ -65,11 +67,19 @@ class WhisperSettings(ProviderSettings):
 
 
 class Heard(NamedTuple):
-    """What the model made of a sound: text, probability of its words, probability of no speech."""
+    """What the model made of a sound.
+
+    Attributes:
+        text: its words.
+        confidence: probability of a word, the geometric mean, 0..1.
+        no_speech: probability that nobody spoke, 0..1.
+        endless: it did not come to an end by itself.
+    """
 
     text: str
     confidence: float
     no_speech: float
+    endless: bool = False
 
 
 class WhisperEngine:
@@ -108,13 +118,13 @@ class WhisperEngine:
         spoken = len(samples) // HOP
         frames = min(MAX_FRAMES, max(MIN_FRAMES, spoken + MARGIN_FRAMES))
         # nobody says more than ten tokens a second: the bound ends a loop early
-        longest = min(224, 16 + 10 * spoken // FRAMES_A_SECOND)
+        longest = min(MAX_TOKENS, 16 + 10 * spoken // FRAMES_A_SECOND)
         try:
             result = self._model.generate(
                 self._view(log_mel(samples, frames)),
                 [self._prompt],
                 beam_size=1,
-                max_length=longest,
+                max_length=2 * longest,  # the library allots half of it to the prompt
                 return_scores=True,
                 return_no_speech_prob=True,
             )[0]
@@ -122,7 +132,8 @@ class WhisperEngine:
             raise STTError(f"whisper: {problem}") from problem
         text = str(self._tokenizer.decode(result.sequences_ids[0])).strip()
         confidence = math.exp(min(0.0, float(result.scores[0])))
-        return Heard(text, confidence, float(result.no_speech_prob))
+        endless = len(result.sequences_ids[0]) >= longest
+        return Heard(text, confidence, float(result.no_speech_prob), endless)
 
 
 def believable(heard: Heard, *, no_speech: float) -> bool:
@@ -134,9 +145,9 @@ def believable(heard: Heard, *, no_speech: float) -> bool:
         return False
     if bare in HALLUCINATIONS and heard.no_speech >= no_speech / 2:
         return False
-    # a text that packs to a third of its size is a loop
+    # a text without end that packs well is a loop; one that ends may be a caller who says things twice
     raw = heard.text.encode()
-    return len(raw) < 60 or len(raw) / len(zlib.compress(raw)) < 2.4
+    return not (heard.endless and len(raw) / len(zlib.compress(raw)) > 1.8)
 
 
 @functools.lru_cache(maxsize=4)
@@ -214,7 +225,9 @@ class WhisperSTT(BatchSTT):
             STTError: overloaded, too slow, or the model failed.
         """
         heard = await self.pool.run(self._transcribe, pcm, rate, error=STTError)
-        text, confidence = snap(heard.text, hints, heard.confidence) if hints else heard[:2]
+        text, confidence = (
+            snap(heard.text, hints, heard.confidence) if hints else (heard.text, heard.confidence)
+        )
         return Transcript(text, is_final=True, confidence=confidence)
 
     def _listen(self, samples: Samples) -> Heard:
@@ -238,4 +251,5 @@ class WhisperSTT(BatchSTT):
             " ".join(part.text for part in parts),
             sum(part.confidence for part in parts) / len(parts),
             max(part.no_speech for part in parts),
+            any(part.endless for part in parts),
         )
