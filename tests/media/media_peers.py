@@ -1,6 +1,7 @@
 """Asterisk's side of each wire, small and in this process, all with one face.
 
-``heard`` is what it got from the line, silence left out; ``say`` sends one frame; ``cut`` ends the connection.
+``heard`` is what it got from the line, silence left out; ``say`` sends one frame; ``cut`` ends the
+connection.
 """
 
 from __future__ import annotations
@@ -309,5 +310,5 @@ async def until(condition: object, seconds: float = 3.0) -> None:
     """Wait until the condition holds; fail when it does not in time."""
     assert callable(condition)
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.005)

@@ -1,3 +1,4 @@
+import itertools
 import struct
 
 import pytest
@@ -65,7 +66,7 @@ def test_sender_counts_and_wraps():
     sent = [parse(sender.next(bytes(160))) for _ in range(70_000)]
     assert sent[0].marker
     assert not any(packet.marker for packet in sent[1:])
-    for before, after in zip(sent, sent[1:], strict=False):
+    for before, after in itertools.pairwise(sent):
         assert (after.sequence - before.sequence) & 0xFFFF == 1
         assert (after.timestamp - before.timestamp) & 0xFFFFFFFF == 160
         assert after.ssrc == before.ssrc

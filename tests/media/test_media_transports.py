@@ -1,6 +1,7 @@
 """What each transport refuses, and what its own settings do."""
 
 import asyncio
+import itertools
 import socket
 import uuid
 
@@ -263,7 +264,7 @@ async def test_rtp_sends_silence_all_the_time_with_an_even_clock():
         await until(lambda: len(peer.packets) >= 12)
         packets = peer.packets
         assert packets[0].marker
-        for before, after in zip(packets, packets[1:]):  # noqa: B905, RUF007 - one is shorter
+        for before, after in itertools.pairwise(packets):
             assert (after.sequence - before.sequence) & 0xFFFF == 1
             assert (after.timestamp - before.timestamp) & 0xFFFFFFFF == 160
 
