@@ -78,7 +78,7 @@ apt() { # this machine's apt.conf.d (proxy, clock) still applies; its sources, s
         -o Dir::Cache="$WORK/cache" -o Dir::Etc::sourcelist="$WORK/sources.list" -o Dir::Etc::sourceparts=/dev/null \
         -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null \
         -o Dir::Log="$WORK" -o APT::Sandbox::User= -o APT::Install-Recommends=false -o Acquire::Languages=none \
-        -o Acquire::Retries=3 -o Acquire::http::Timeout=30 -o Debug::NoLocking=true "$@" >"$WORK/log" 2>&1
+        -o APT::Update::Error-Mode=any -o Acquire::Retries=3 -o Acquire::http::Timeout=30 -o Debug::NoLocking=true "$@" >"$WORK/log" 2>&1
 }
 fetched() {
     apt "$@" && return

@@ -152,6 +152,8 @@ class PrivateAsterisk:
                 if not taken:
                     return
                 problem = f"{taken} is in use by another program"
+                if any(port and str(port) in taken for port in self._wanted_ports):
+                    attempt = attempts  # no other port was allowed
             except TimeoutError:
                 problem = f"not ready after {deadline_s:.0f} s"
                 attempt = attempts

@@ -190,9 +190,12 @@ class PhoneCall(CallSound):
         self._reply(status)
         self.finish(Ended("local", status, reason_of(status)))
 
-    def _only_incoming(self) -> None:
+    def _only_live(self) -> None:
         if self.state == "ended":
             raise CallEndedError(f"the call is over: {self._ended.result()}")
+
+    def _only_incoming(self) -> None:
+        self._only_live()
         if not self.incoming or self.state == "answered":
             raise PhoneError("only a call that came in and is not answered can be", 481, str(self))
 
@@ -266,6 +269,7 @@ class PhoneCall(CallSound):
         await self._reinvite("sendrecv")
 
     async def _reinvite(self, direction: sdp.Direction) -> None:
+        self._only_live()
         response = await self.request("INVITE", body=self.description(direction))
         self.hear(response.body)
 
@@ -311,8 +315,8 @@ class PhoneCall(CallSound):
             PhoneError: it was refused or not answered.
             CallEndedError: the call is over.
         """
-        if self.state == "ended" and method != "BYE":
-            raise CallEndedError(f"the call is over: {self._ended.result()}")
+        if method != "BYE":
+            self._only_live()
 
         def make(login: list[tuple[str, str]]) -> Request:
             return self._build(method, [*(headers or []), *login], body, content_type)
