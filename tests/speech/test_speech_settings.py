@@ -1,3 +1,4 @@
+import subprocess
 import sys
 
 import pytest
@@ -111,3 +112,27 @@ async def test_a_model_that_is_not_there_is_named(tmp_path):
     (tmp_path / "vad.onnx").write_bytes(b"no model")
     with pytest.raises(ConfigurationError, match="SileroVAD"):
         await load("silero", model=str(tmp_path / "vad.onnx")).warm_up()
+
+
+def test_importing_speech_imports_no_engine():
+    code = (
+        "import sys, voxtra.speech, voxtra.speech.whisper, voxtra.speech.hibari, voxtra.speech.silero,"
+        " voxtra.speech.openai, voxtra.speech.intents;"
+        "print({'ctranslate2', 'tokenizers', 'onnxruntime', 'hibari', 'openai', 'rapidfuzz'}"
+        " & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_public_names_are_these():
+    import voxtra.speech
+
+    assert voxtra.speech.__all__ == [
+        "LLM", "STT", "TTS", "VAD", "BatchSTT", "CachedTTS", "InferencePool", "LLMEvent", "LocalStack",
+        "Provider", "STTStream", "Speech", "TextDelta", "ToolCall", "Transcript", "Usage", "VADStream",
+        "load", "load_as", "local", "local_stt", "local_tts", "local_vad", "shared_pool",
+    ]  # fmt: skip
+    assert all(hasattr(voxtra.speech, name) for name in voxtra.speech.__all__)

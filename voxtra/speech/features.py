@@ -48,6 +48,17 @@ def mel_filters() -> Samples:
 
 
 @functools.cache
+def _triangles() -> list[tuple[int, int, Samples]]:
+    """Of each band: first bin, last bin + 1, and the weights between."""
+    found = []
+    for row in mel_filters():
+        bins = np.flatnonzero(row)
+        begin, end = (int(bins[0]), int(bins[-1]) + 1) if len(bins) else (0, 1)
+        found.append((begin, end, row[begin:end].copy()))
+    return found
+
+
+@functools.cache
 def _hann() -> Samples:
     return np.hanning(WINDOW + 1)[:-1].astype(np.float32)
 
@@ -70,11 +81,15 @@ def log_mel(samples: Samples, frames: int) -> Samples:
     if used > WINDOW // 2:
         body[: WINDOW // 2] = samples[WINDOW // 2 : 0 : -1]  # reflected, as in training
     windows = np.lib.stride_tricks.sliding_window_view(body, WINDOW)[: real * HOP : HOP]
-    power = np.abs(np.fft.rfft(windows * _hann(), axis=1)).astype(np.float32) ** 2
-    bands = np.log10(np.maximum(power @ mel_filters().T, 1e-10))
+    power = np.ascontiguousarray((np.abs(np.fft.rfft(windows * _hann(), axis=1)) ** 2).T, np.float32)
+    # band by band, without BLAS: after a matrix product its threads spin on and cost as much as the model
+    bands = np.empty((BANDS, real), np.float32)
+    for band, (begin, end, weights) in enumerate(_triangles()):
+        np.einsum("k,kn->n", weights, power[begin:end], out=bands[band])
+    bands = np.log10(np.maximum(bands, 1e-10))
     floor = max(float(bands.max()) - 8.0, -10.0)
     result = np.full((1, BANDS, frames), (floor + 4.0) / 4.0, np.float32)
-    result[0, :, :real] = (np.maximum(bands, floor).T + 4.0) / 4.0
+    result[0, :, :real] = (np.maximum(bands, floor) + 4.0) / 4.0
     return result
 
 

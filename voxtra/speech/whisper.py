@@ -195,8 +195,8 @@ class WhisperSTT(BatchSTT):
 
     @property
     def busy(self) -> bool:
-        """True when the pool has no free thread."""
-        return self.pool.busy
+        """True when a partial could keep a final waiting: one thread of the pool stays free for finals."""
+        return self.pool.running >= max(1, self.pool.size - 1)
 
     def check_language(self, language: str | None) -> None:
         """The model knows English only."""
