@@ -65,6 +65,32 @@ async def test_ready_only_after_the_snapshot_and_events_after_that(fake: FakeARI
     assert not any(PASSWORD in q for q in fake.raw_queries)
 
 
+async def test_a_flood_before_the_snapshot_is_bounded(fake: FakeARI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxtra.ari.connection.MAX_HELD_EVENTS", 3)
+    fake.hello = [{"type": "StasisEnd", "channel": {"id": str(n)}} for n in range(8)]
+    ari, events = client(fake.url), []
+    ari.on_event(events.append)
+    with pytest.raises(TelephonyConnectionError, match="while reconciling"):
+        await ari.connect(wait=False)
+    assert events == []
+    fake.hello = fake.hello[:3]
+    async with ari:
+        await until(lambda: len(events) == 3)
+
+
+async def test_a_state_that_cannot_be_fetched_is_no_connection(fake: FakeARI) -> None:
+    fake.answers["GET", "/channels"] = (503, {"message": "not yet"})
+    ari = client(fake.url)
+    with pytest.raises(TelephonyConnectionError, match="not yet"):
+        await ari.connect(wait=False)
+    connecting = asyncio.create_task(ari.connect())
+    await until(lambda: ari.attempts >= 2)
+    del fake.answers["GET", "/channels"]
+    await asyncio.wait_for(connecting, 5)
+    assert ari.ready
+    await ari.close()
+
+
 async def test_requests_go_over_the_websocket_and_what_can_not_over_http(fake: FakeARI) -> None:
     fake.answers["GET", "/recordings/stored/r/file"] = (200, b"\x00\xff")
     fake.answers["POST", "/channels"] = (200, {"id": "c"})

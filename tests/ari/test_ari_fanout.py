@@ -7,6 +7,8 @@ import json
 import logging
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from voxtra.ari.events import Event
 from voxtra.ari.fanout import EventStream, Fanout
@@ -137,6 +139,27 @@ async def test_streams_get_what_they_asked_for_and_each_event_once() -> None:
     fanout.deliver(dtmf("9"))
     assert fanout._everything == []
     assert fanout._by_subject == {}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("123#")), max_size=40),
+    st.lists(st.sets(st.sampled_from("abc"), min_size=1), min_size=1, max_size=4),
+)
+def test_any_stream_gets_exactly_its_channels_in_order(
+    sent: list[tuple[str, str]], wanted: list[set[str]]
+) -> None:
+    async def run() -> None:
+        fanout = Fanout()
+        sources = [stream(fanout, *(f"channel:{c}" for c in channels)) for channels in wanted]
+        for source in sources:
+            await source.__aenter__()
+        for channel, digit in sent:
+            fanout.deliver(dtmf(digit, channel))
+        for source, channels in zip(sources, wanted, strict=True):
+            assert digits(await drain(source)) == "".join(d for c, d in sent if c in channels)
+
+    asyncio.run(run())
 
 
 async def test_an_overflow_ends_that_stream_after_what_it_had_and_no_other() -> None:

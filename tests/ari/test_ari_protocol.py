@@ -205,6 +205,20 @@ def test_refusals_are_told_apart(status: int, body: str, kind: type[errors.ARIEr
     assert said in str(error)
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "kind"),
+    [
+        ("/channels", {"endpoint": "x"}, errors.ARIServerError),
+        ("/channels", {"endpoint": "x", "channelId": "c"}, errors.ARIConflictError),
+        ("/channels/create", {"otherChannelId": "c"}, errors.ARIConflictError),
+        ("/channels/c", {"endpoint": "x"}, errors.ARIConflictError),
+    ],
+)
+def test_a_conflict_of_ids_needs_an_id(path: str, query: dict[str, str], kind: type[errors.ARIError]) -> None:
+    said = '{"message":"Channel with given unique ID already exists"}'
+    assert type(refusal(Request("POST", path, query), Response(409, "Conflict", said))) is kind
+
+
 def test_a_refused_login_is_an_authentication_error() -> None:
     error = refusal(Request("GET", "/channels"), Response(401, "Unauthorized", b'{"message":"no"}'))
     assert isinstance(error, errors.AuthenticationError)

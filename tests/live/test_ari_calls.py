@@ -163,6 +163,32 @@ async def test_bridging_and_dtmf(ari: ARIClient) -> None:
     await ari.bridges.destroy(bridge_id=bridge_id)
 
 
+async def test_twenty_at_once_each_see_their_own(ari: ARIClient) -> None:
+    async def one(number: int) -> list[str]:
+        # Of one length: an id that is the beginning of another's is a conflict to Asterisk.
+        channel_id = f"{ari.app}-{number:02d}"
+        async with ari.events(
+            channel_id=channel_id, types=["StasisStart", "StasisEnd", "ChannelVarset"]
+        ) as stream:
+            await enter(ari, f"{number:02d}")
+            await ari.channels.set_channel_var(channel_id=channel_id, variable="MINE", value=str(number))
+            await ari.channels.hangup(channel_id=channel_id)
+            seen: list[str] = []
+            async with asyncio.timeout(10):
+                async for event in stream:
+                    assert f"channel:{channel_id}" in subjects(event)
+                    if isinstance(event, ChannelVarset) and event.variable == "MINE":
+                        seen.append(event.value)
+                    elif not isinstance(event, ChannelVarset):
+                        seen.append(event.type)
+                    if isinstance(event, StasisEnd):
+                        return seen
+        raise AssertionError("no StasisEnd")
+
+    seen = await asyncio.gather(*(one(n) for n in range(20)))
+    assert seen == [["StasisStart", str(n), "StasisEnd"] for n in range(20)]
+
+
 async def test_the_rest_of_asterisk(ari: ARIClient) -> None:
     assert (await ari.asterisk.ping()).ping == "pong"
     info = await ari.asterisk.get_info(only=["build", "system"])

@@ -1,24 +1,34 @@
 """Asterisk's REST interface (ARI), all of it, typed; usable alone.
 
     import asyncio
+    from contextlib import suppress
     from voxtra.ari import ARIClient, ChannelDtmfReceived, StasisStart
+    from voxtra.errors import ARINotFoundError
+
+    async def handle(ari, event):
+        match event:
+            case StasisStart(channel=channel):
+                await ari.channels.answer(channel_id=channel.id)
+                await ari.channels.play(channel_id=channel.id, media="sound:hello-world")
+            case ChannelDtmfReceived(digit="#", channel=channel):
+                await ari.channels.hangup(channel_id=channel.id)
 
     async def main():
         async with ARIClient("http://127.0.0.1:8088", "user", "password", app="hello") as ari:
             async with ari.events(types=["StasisStart", "ChannelDtmfReceived"]) as events:
                 async for event in events:
-                    match event:
-                        case StasisStart(channel=channel):
-                            await ari.channels.answer(channel_id=channel.id)
-                            await ari.channels.play(channel_id=channel.id, media="sound:hello-world")
-                        case ChannelDtmfReceived(digit="#", channel=channel):
-                            await ari.channels.hangup(channel_id=channel.id)
+                    with suppress(ARINotFoundError):  # the caller may hang up at any moment
+                        await handle(ari, event)
 
     asyncio.run(main())
 
 **Operations** are methods of ``ari.channels``, ``ari.bridges`` ... named as in Asterisk's schema, in
 snake_case, with keyword arguments; they return pydantic models and raise :class:`~voxtra.errors.ARIError` by
 kind. They go over the events WebSocket where Asterisk answers there, else over HTTP.
+
+**Ids** of channels are best made before the request (``channel_id=``), so that a stream is open before the
+first event. Asterisk (22.10) compares them without case, and refuses with 409 an id that is the beginning of
+a living channel's: with ``call-10`` alive there can be no ``call-1``. Make them of one length, or random.
 
 **Events** are classes named as in the schema; an unknown type comes as a plain :class:`Event` with its raw
 fields. ``ari.on_event(callback)`` gets all of them in order; ``async with ari.events(channel_id=...)`` is a

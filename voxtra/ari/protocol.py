@@ -170,6 +170,8 @@ def response_of(message: RESTResponse) -> Response:
 
 
 _NOT_IN_STASIS = re.compile(r"\bchannel\b.*\bnot in\b.*\bstasis\b", re.IGNORECASE)
+_MAKES_CHANNELS = ("/channels", "/channels/create", "/channels/externalMedia")
+_OWN_IDS = {"channelId", "otherChannelId"}
 _BY_STATUS: dict[int, type[ARIError]] = {
     400: ARIInvalidError,
     403: ARIForbiddenError,
@@ -190,12 +192,16 @@ def refusal(request: Request, response: Response) -> VoxtraError:
         return AuthenticationError(
             f"ARI {request.method} {request.path}: 401 {detail}: check the user and password in ari.conf"
         )
-    return _error_class(status, detail)(request.method, request.path, status, detail)
+    return _error_class(request, status, detail)(request.method, request.path, status, detail)
 
 
-def _error_class(status: int, detail: str) -> type[ARIError]:
+def _error_class(request: Request, status: int, detail: str) -> type[ARIError]:
     if status in (409, 412, 422) and _NOT_IN_STASIS.search(detail):
         return ARINotInStasisError
+    # After one true conflict of channel ids Asterisk (22.10) says 409 to every channel it can't make, from an
+    # error number that it does not reset. Where no id was asked for there can't be a conflict.
+    if status == 409 and request.path in _MAKES_CHANNELS and not _OWN_IDS & request.query.keys():
+        return ARIServerError
     # addChannel says 400 for a channel that is gone.
     if status == 400 and detail.lower().endswith("not found"):
         return ARINotFoundError
