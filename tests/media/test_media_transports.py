@@ -1,7 +1,10 @@
 """What each transport refuses, and what its own settings do."""
 
 import asyncio
+import base64
+import hashlib
 import itertools
+import re
 import socket
 import uuid
 
@@ -9,6 +12,7 @@ import pytest
 from media_peers import AudioSocketPeer, RTPPeer, WebSocketPeer, connected, make, speech, until
 
 from voxtra.errors import CodecError, ConfigurationError, MediaError
+from voxtra.media import websocket_transport
 from voxtra.media.audiosocket import Kind, build
 from voxtra.media.audiosocket_transport import AudioSocketSettings, AudioSocketTransport
 from voxtra.media.codecs import make_codec
@@ -35,6 +39,8 @@ def test_the_settings_choose_the_transport():
         (lambda: WebSocketSettings(asterisk_url="127.0.0.1:8088"), "127.0.0.1:8088.*http://"),
         (lambda: RTPSettings(format="slin16"), "'slin16'.*ulaw, alaw, g722"),
         (lambda: RTPSettings(port_low=5, port_high=4), "5-4"),
+        (lambda: RTPSettings(bind_host="0.0.0.0"), "advertised_host"),
+        (lambda: AudioSocketSettings(bind_host="::"), "advertised_host"),
         (lambda: AudioSocketSettings(format="ulaw"), "'ulaw'.*slin, slin16"),
     ],
 )
@@ -211,6 +217,53 @@ async def test_no_asterisk_and_no_such_channel_are_named():
     with pytest.raises(MediaError, match="chan_websocket"):
         await transport.offer().connect({})
     await transport.close()
+
+
+async def silent_server(greeting: bytes = b"") -> tuple[asyncio.Server, int]:
+    """Takes connections, says ``greeting`` after the first words, and then nothing, whatever comes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        key = re.search(rb"(?i)sec-websocket-key: (.*)\r\n", request)
+        assert key
+        accept = base64.b64encode(hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        writer.write(greeting.replace(b"ACCEPT", accept))
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    return server, server.sockets[0].getsockname()[1]
+
+
+async def test_an_asterisk_that_accepts_and_says_nothing_is_given_up_in_time():
+    server, port = await silent_server()
+    transport = WebSocketTransport(WebSocketSettings(asterisk_url=f"http://127.0.0.1:{port}"))
+    with pytest.raises(MediaError, match=r"did not answer in 0\.2 s|can't be reached"):
+        await transport.offer().connect({"MEDIA_WEBSOCKET_CONNECTION_ID": "x"}, deadline_s=0.2)
+    waiting = asyncio.create_task(
+        transport.offer().connect({"MEDIA_WEBSOCKET_CONNECTION_ID": "x"}, deadline_s=1)
+    )
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await transport.close()
+    server.close()
+    await asyncio.sleep(1.1)  # the handshake's own time limit closes the socket
+
+
+async def test_a_half_open_socket_is_noticed(monkeypatch):
+    monkeypatch.setitem(websocket_transport._PING, "auto_ping_idle_timeout", 0.2)
+    monkeypatch.setitem(websocket_transport._PING, "auto_ping_reply_timeout", 0.2)
+    server, port = await silent_server(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: ACCEPT\r\nSec-WebSocket-Protocol: media\r\n\r\n"
+    )
+    transport = WebSocketTransport(WebSocketSettings(asterisk_url=f"http://127.0.0.1:{port}"))
+    line = await transport.offer().connect({"MEDIA_WEBSOCKET_CONNECTION_ID": "x"})
+    assert "lost" in await asyncio.wait_for(asyncio.shield(line.closed), 3)
+    await transport.close()
+    server.close()
 
 
 async def test_the_connection_id_cannot_lead_elsewhere():

@@ -14,6 +14,7 @@ from voxtra.media.audiosocket_line import AudioSocketLine, Peer
 from voxtra.media.clock import shared_clock
 from voxtra.media.codecs import make_codec
 from voxtra.media.line import Line, Offer, Transport
+from voxtra.media.paced_line import check_advertised
 
 log = logging.getLogger("voxtra.media")
 
@@ -48,6 +49,7 @@ class AudioSocketSettings:
         if self.format not in AUDIO_KINDS:
             known = ", ".join(AUDIO_KINDS)
             raise ConfigurationError(f"AudioSocket can't carry {self.format!r} both ways: use one of {known}")
+        check_advertised("AudioSocket", self.bind_host, self.advertised_host)
 
 
 class AudioSocketTransport(Transport):

@@ -5,11 +5,21 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 
+from voxtra.errors import ConfigurationError
 from voxtra.media.base_line import BaseLine
 from voxtra.media.clock import Clock
 from voxtra.media.codecs import Codec
 from voxtra.media.line import LineStats
 from voxtra.media.paced import PacedPlayout
+
+
+def check_advertised(what: str, bind_host: str, advertised_host: str) -> None:
+    """A wildcard is no address that Asterisk could send to. Raises ConfigurationError."""
+    if bind_host in ("", "0.0.0.0", "::") and not advertised_host:
+        raise ConfigurationError(
+            f"{what} listens on every address ({bind_host!r}), so Asterisk must be told one: "
+            "set advertised_host to this machine's address as Asterisk sees it"
+        )
 
 
 class PacedLine(BaseLine):

@@ -18,7 +18,7 @@ from voxtra.media.clock import Clock, shared_clock
 from voxtra.media.codecs import Codec, make_codec
 from voxtra.media.jitter import Concealment, JitterBuffer, Lost
 from voxtra.media.line import Line, Offer, Transport
-from voxtra.media.paced_line import PacedLine
+from voxtra.media.paced_line import PacedLine, check_advertised
 from voxtra.media.rtp import MAX_PACKET_BYTES, PAYLOAD_TYPES, Jitter, Sender, parse
 
 _BURST = 32
@@ -57,6 +57,7 @@ class RTPSettings:
             raise ConfigurationError(
                 f"RTP port range {self.port_low}-{self.port_high} is wrong: give two ports, 1024 to 65535"
             )
+        check_advertised("RTP media", self.bind_host, self.advertised_host)
         make_codec(self.format)
 
 

@@ -127,7 +127,10 @@ class WebSocketLine(BaseLine):
 
     def _attach(self, socket: WSTransport) -> None:
         self._socket = socket
-        self._send()
+        if self._closed.done():
+            socket.disconnect()  # given up while the connection was being made
+        else:
+            self._send()
 
     def _on_audio(self, data: memoryview | bytes) -> None:
         self._receive(data)
