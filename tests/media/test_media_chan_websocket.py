@@ -119,6 +119,17 @@ def test_xoff_stops_and_xon_goes_on():
     assert len(rig.playout.outbox) == 1
 
 
+def test_a_socket_that_takes_no_more_holds_the_sound_back():
+    rig = Rig()
+    rig.playout.held = True
+    pcm = rig.samples(FRAME * 3)
+    rig.playout.play(pcm)
+    assert rig.playout.outbox == []
+    rig.playout.held = False
+    rig.playout.pump()
+    assert rig.playout.outbox == [pcm]
+
+
 def test_marks_in_the_middle_come_when_that_point_is_heard():
     rig = Rig()
     marks = []

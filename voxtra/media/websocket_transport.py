@@ -166,7 +166,9 @@ class WebSocketTransport(Transport):
         if not settings.username:
             return True
         login = f"{settings.username}:{settings.password}".encode()
-        return hmac.compare_digest(header.encode(), b"Basic " + base64.b64encode(login))
+        return hmac.compare_digest(
+            header.encode("utf-8", "surrogateescape"), b"Basic " + base64.b64encode(login)
+        )
 
     def _refuse(self, status: http.HTTPStatus) -> Answer:
         self.refused += 1
