@@ -8,7 +8,6 @@ comes can stop answering altogether.
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 from collections.abc import Callable
 from typing import cast
@@ -18,8 +17,6 @@ from voxtra.media.audiosocket import AUDIO_KINDS, Handshake, Kind, Parser, build
 from voxtra.media.clock import Clock
 from voxtra.media.codecs import Codec
 from voxtra.media.paced_line import PacedLine
-
-log = logging.getLogger("voxtra.media")
 
 STALL_TICKS = 250
 """Ticks (5 s) a peer may take nothing before the line is given up."""

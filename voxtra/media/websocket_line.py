@@ -28,7 +28,12 @@ _TEXT = WSMsgType.TEXT
 
 
 class WebSocketLine(BaseLine):
-    """The sound of one call over chan_websocket. Asterisk paces what is played."""
+    """The sound of one call over chan_websocket. Asterisk paces what is played.
+
+    Asterisk plays from the moment the channel is in Stasis. What is played before the channel is in a
+    bridge goes nowhere and yet counts as heard: ``pause()`` first and ``resume()`` once it is in, and a
+    greeting sent ahead begins with the first frame of the bridge.
+    """
 
     transport = "websocket"
 
