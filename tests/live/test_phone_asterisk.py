@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -52,16 +53,16 @@ async def test_bad_configuration_shows_the_log() -> None:
         await asterisk.start(deadline_s=5)
 
 
-def test_dies_with_its_parent() -> None:
+def test_dies_with_its_parent(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys, time\n"
         "from voxtra.testing.asterisk import PrivateAsterisk\n"
-        "a = PrivateAsterisk()\n"
+        "a = PrivateAsterisk(run_dir=sys.argv[1])\n"
         "asyncio.run(a.start())\n"
         "print(a.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     with parent, parent.stdout:
         pid = int(parent.stdout.readline())
