@@ -9,9 +9,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from voxtra.cli.info import EXTRAS, extras, installed
+from voxtra.cli.info import extras, installed
 from voxtra.config import ENVIRONMENT, VoxtraConfig
 from voxtra.errors import TelephonyError
+
+_EXTRA_OF = {
+    **dict.fromkeys(("local", "whisper", "hibari", "silero", "intents"), "local"),
+    "openai": "openai",
+}
+"""Speech provider → the extra that brings it."""
 
 Status: TypeAlias = Literal["ok", "warn", "fail", "skip"]
 
@@ -69,9 +75,9 @@ def check_extras(settings: VoxtraConfig) -> Check:
     there = extras()
     found = ", ".join(name for name, yes in there.items() if yes) or "none"
     wanted = {
-        provider.provider
+        _EXTRA_OF[provider.provider]
         for provider in (settings.stt, settings.tts, settings.llm, settings.vad)
-        if provider is not None and provider.provider in EXTRAS
+        if provider is not None and provider.provider in _EXTRA_OF
     }
     missing = sorted(name for name in wanted if not there[name])
     if missing:
