@@ -1,0 +1,74 @@
+"""Where the wait of one turn went: end of the caller's speech to the agent's first sound."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class TurnTimes:
+    """Moments of one turn in ms on the monotonic clock; 0 = did not happen (yet)."""
+
+    speech_ended_at: float = 0.0
+    decided_at: float = 0.0
+    silence_ms: float = 0.0
+    """The silence threshold: the part of the wait for end of turn that is policy."""
+    llm_started_at: float = 0.0
+    llm_first_at: float = 0.0
+    llm_done_at: float = 0.0
+    tts_started_at: float = 0.0
+    tts_first_at: float = 0.0
+    played_at: float = 0.0
+
+    @staticmethod
+    def now() -> float:
+        """Monotonic ms; the same clock as the event loop's."""
+        return time.monotonic() * 1000
+
+    def llm_started(self) -> None:
+        """The request is about to be written."""
+        self.llm_started_at = self.now()
+
+    def llm_first(self) -> None:
+        """The first token came."""
+        self.llm_first_at = self.llm_first_at or self.now()
+
+    def llm_done(self) -> None:
+        """The reply is complete."""
+        self.llm_done_at = self.now()
+
+    def tts_started(self) -> None:
+        """The first clause goes to the TTS."""
+        self.tts_started_at = self.tts_started_at or self.now()
+
+    def tts_first(self) -> None:
+        """The first speech came back."""
+        self.tts_first_at = self.tts_first_at or self.now()
+
+    def played(self) -> None:
+        """The first sound went to the line."""
+        self.played_at = self.played_at or self.now()
+
+    def split(self) -> dict[str, float]:
+        """The wait by its owner, in ms: ``endpointing, stt, llm, tts, framework, total``.
+
+        ``stt`` is what the transcript added to the silence threshold; ``framework`` is what no provider
+        and no policy accounts for, the handler's own work included.
+        """
+        if not (self.speech_ended_at and self.played_at):
+            return {}
+        parts = {
+            "endpointing": min(self.silence_ms, self.decided_at - self.speech_ended_at),
+            "stt": max(0.0, self.decided_at - self.speech_ended_at - self.silence_ms),
+            "llm": self._between(self.llm_started_at, self.llm_done_at or self.llm_first_at),
+            "tts": self._between(self.tts_started_at, self.tts_first_at),
+        }
+        total = self.played_at - self.speech_ended_at
+        parts["framework"] = max(0.0, total - sum(parts.values()))
+        parts["total"] = total
+        return {name: round(value, 1) for name, value in parts.items()}
+
+    @staticmethod
+    def _between(start: float, end: float) -> float:
+        return max(0.0, end - start) if start and end else 0.0
