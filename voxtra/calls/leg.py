@@ -1,0 +1,225 @@
+"""One channel of a call: what is known of it, what can be asked of it, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+from voxtra.ari import (
+    ARIClient,
+    Channel,
+    ChannelDestroyed,
+    ChannelHangupRequest,
+    ChannelStateChange,
+    Event,
+    StasisEnd,
+    StasisStart,
+)
+from voxtra.calls.switchboard import Switchboard
+from voxtra.errors import (
+    ARIConflictError,
+    ARIError,
+    ARINotFoundError,
+    ARINotInStasisError,
+    CallEndedError,
+    ConfigurationError,
+)
+
+log = logging.getLogger("voxtra.calls")
+
+HangupReason = Literal[
+    "normal", "busy", "congestion", "no_answer", "timeout", "rejected", "unallocated", "normal_unspecified",
+    "number_incomplete", "codec_mismatch", "interworking", "failure", "answered_elsewhere",
+]  # fmt: skip
+"""What ``hangup`` may say; before the answer it decides the SIP code (busy = 486, rejected = 403 ...)."""
+
+SOFT_CAUSE = 32
+"""Asterisk's own soft hang-up, no Q.850 cause: it only wakes the channel's thread."""
+CAUSE_WAIT_S = 0.5
+"""How long the end of a call waits to learn its cause."""
+
+T = TypeVar("T")
+
+
+async def first_of(*futures: asyncio.Future[Any], timeout: float | None = None) -> None:
+    """Wait until one of ``futures`` is done, or ``timeout`` s have passed. None of them is touched."""
+    await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+
+
+@dataclass(slots=True)
+class LegEnd:
+    """How a channel ended.
+
+    Attributes:
+        reason: ``hangup`` (far end), ``local`` (we hung up), ``left`` (it went on in the dialplan),
+            ``lost`` (it was gone after a reconnect).
+        cause: Q.850 cause, 0 when unknown.
+        text: Asterisk's words for the cause.
+    """
+
+    reason: Literal["hangup", "local", "left", "lost"]
+    cause: int = 0
+    text: str = ""
+
+
+class Leg:
+    """A channel in our Stasis application.
+
+    Made before the channel exists when it is ours (``originate``), so that no event can be missed.
+
+    Attributes:
+        id: channel id.
+        channel: the newest snapshot of it that an event brought.
+        ended: resolves when the channel is gone or has left the application.
+        entered: resolves when it has entered the application.
+        up: set once it is answered.
+    """
+
+    def __init__(
+        self, ari: ARIClient, switchboard: Switchboard, channel_id: str, channel: Channel | None = None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.id = channel_id
+        self.channel = channel or Channel(id=channel_id)
+        self.ended: asyncio.Future[LegEnd] = loop.create_future()
+        self.entered: asyncio.Future[StasisStart] = loop.create_future()
+        self.up = asyncio.Event()
+        self._ari = ari
+        self._listeners: tuple[Callable[[Event], None], ...] = ()
+        self._destroyed = asyncio.Event()
+        self._hung_up_by_us = False
+        self._leaving = False
+        self._off = switchboard.register(f"channel:{channel_id}", self._take, self._absent)
+
+    def __repr__(self) -> str:
+        return f"<Leg {self.id} {self.channel.name} {self.channel.state}>"
+
+    @property
+    def is_over(self) -> bool:
+        """True once it has ended."""
+        return self.ended.done()
+
+    def on_event(self, callback: Callable[[Event], None]) -> None:
+        """Call ``callback`` with every event about this channel, until the leg is closed."""
+        self._listeners = (*self._listeners, callback)
+
+    async def watch(self) -> None:
+        """Subscribe to the channel, so that its end comes with its cause. Never fails a call."""
+        try:
+            await self._ari.applications.subscribe(
+                application_name=self._ari.app or "", event_source=f"channel:{self.id}"
+            )
+        except ARIError as error:  # gone already, or the connection is: the call itself will notice
+            log.debug("%s: no subscription: %s", self.id, error)
+
+    async def do(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Ask something of the channel.
+
+        Raises:
+            CallEndedError: the channel is gone.
+            ARIError: Asterisk refused for another reason.
+        """
+        self.check()
+        try:
+            return await operation()
+        except (ARINotFoundError, ARINotInStasisError) as error:
+            raise CallEndedError(f"call {self.id} is over ({error.detail or 'gone'})") from error
+        except ARIConflictError as error:
+            # 409 and 412 mean several things; a channel that is being destroyed is one of them
+            if self.is_over:
+                raise CallEndedError(f"call {self.id} is over") from error
+            raise
+
+    def check(self) -> None:
+        """Raise CallEndedError when the leg has ended."""
+        if self.ended.done():
+            end = self.ended.result()
+            raise CallEndedError(f"call {self.id} is over ({end.text or end.reason})", reason=end.reason)
+
+    async def answer(self) -> None:
+        """Answer; does nothing when it is answered already."""
+        if not self.up.is_set():
+            await self.do(lambda: self._ari.channels.answer(channel_id=self.id))
+            self.up.set()
+
+    async def hangup(self, reason: HangupReason = "normal") -> None:
+        """End the channel. Gone already is as good."""
+        if reason not in get_args(HangupReason):
+            raise ConfigurationError(f"hangup reason {reason!r}: one of {', '.join(get_args(HangupReason))}")
+        if self.ended.done():
+            return
+        self._hung_up_by_us = True
+        try:
+            await self._ari.channels.hangup(channel_id=self.id, reason=reason)
+        except ARINotFoundError:
+            self._end("hangup")
+        else:
+            self._end("local")
+
+    async def leave(self, departure: Callable[[], Awaitable[object]]) -> None:
+        """Do what takes the channel out of the application and keeps it alive (``continue``, transfer)."""
+        self._leaving = True
+        try:
+            await self.do(departure)
+        except BaseException:
+            self._leaving = False
+            raise
+
+    async def cause_known(self) -> LegEnd:
+        """The end, once the channel is destroyed or ``CAUSE_WAIT_S`` has passed."""
+        end = await asyncio.shield(self.ended)
+        if end.reason in ("hangup", "local") and not self._destroyed.is_set():
+            try:
+                async with asyncio.timeout(CAUSE_WAIT_S):
+                    await self._destroyed.wait()
+            except TimeoutError:
+                pass  # without a subscription nothing more is told
+        return end
+
+    def close(self) -> None:
+        """Take no more events."""
+        self._off()
+        self._listeners = ()
+
+    def _absent(self) -> None:
+        if self.entered.done() or self.channel.name:  # one that was asked for but never came is no call yet
+            self._end("lost")
+
+    def _take(self, event: Event) -> None:
+        channel = getattr(event, "channel", None)
+        if isinstance(channel, Channel) and channel.id == self.id:
+            self.channel = channel
+        match event:
+            case StasisStart() if not self.entered.done():
+                self.entered.set_result(event)
+            case ChannelStateChange(channel=Channel(state="Up")):
+                self.up.set()
+            case ChannelHangupRequest(cause=cause) if cause != SOFT_CAUSE:
+                self._end("hangup", cause or 0)
+            case StasisEnd() if not self._still_ours(event):
+                self._end("left" if self._leaving else "hangup")
+            case ChannelDestroyed(cause=cause, cause_txt=text):
+                self._end("hangup", cause, text)
+                self._destroyed.set()
+        for listener in self._listeners:
+            listener(event)
+
+    def _still_ours(self, event: Event) -> bool:
+        """A channel that was replaced (attended transfer) sends a StasisEnd that is not its own."""
+        return getattr(event, "channel", self.channel).id != self.id
+
+    def _end(
+        self, reason: Literal["hangup", "local", "left", "lost"], cause: int = 0, text: str = ""
+    ) -> None:
+        if self.ended.done():
+            end = self.ended.result()
+            end.cause, end.text = cause or end.cause, text or end.text
+            return
+        if reason == "hangup" and self._hung_up_by_us:
+            reason = "local"
+        if reason == "hangup" and self._leaving:
+            reason = "left"
+        self.ended.set_result(LegEnd(reason, cause, text))

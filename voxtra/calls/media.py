@@ -1,0 +1,111 @@
+"""A call's sound: the external media channel of a leg, and the bridge that joins the two."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from voxtra.ari import ARIClient
+from voxtra.calls.leg import Leg, first_of
+from voxtra.calls.switchboard import Switchboard, new_id
+from voxtra.errors import MediaError
+from voxtra.media.line import Line, Transport
+
+log = logging.getLogger("voxtra.calls")
+
+OPEN_S = 5.0
+"""Longest wait for the media channel to connect and to reach the application."""
+
+
+class CallMedia:
+    """The line of one leg. ``open`` prepares it while the call rings; ``join`` lets sound through.
+
+    Sound that is played before ``join`` is lost though Asterisk reports it as heard: so the line is
+    paused until then, and what was queued meanwhile is heard from its first sample.
+    """
+
+    def __init__(self, ari: ARIClient, switchboard: Switchboard, leg: Leg, line: Line, media: Leg) -> None:
+        self._ari = ari
+        self._switchboard = switchboard
+        self._leg = leg
+        self._media = media
+        self._bridge_id = new_id("bridge")
+        self._joining = asyncio.Lock()
+        self._bridged = False
+        self._off_bridge = switchboard.register(f"bridge:{self._bridge_id}", lambda event: None)
+        self.joined = False
+        self.line = line
+
+    @classmethod
+    async def open(
+        cls, ari: ARIClient, switchboard: Switchboard, transport: Transport, leg: Leg
+    ) -> CallMedia:
+        """Create the media channel and its bridge, not joined to the call yet.
+
+        Raises:
+            MediaError: the line did not come about in time.
+            ARIError: Asterisk refused.
+        """
+        media = Leg(ari, switchboard, new_id("media"))
+        offer = transport.offer()
+        line: Line | None = None
+        try:
+            parameters: dict[str, Any] = dict(offer.params)
+            channel = await ari.channels.external_media(app=ari.app or "", channel_id=media.id, **parameters)
+            line = await offer.connect(channel.channelvars or {}, deadline_s=OPEN_S)
+            await _entered(media)
+            self = cls(ari, switchboard, leg, line, media)
+            line.pause()
+            try:
+                await self._make_bridge()
+            except BaseException:
+                await self.close()
+                raise
+            return self
+        except BaseException:
+            await offer.cancel()
+            if line is not None:
+                await line.close()
+            switchboard.chore(switchboard.gone(ari.channels.hangup(channel_id=media.id)))
+            media.close()
+            raise
+
+    async def _make_bridge(self) -> None:
+        # dtmf_events: the bridge may then never be a native one, so Asterisk sees every key and all sound
+        await self._ari.bridges.create_with_id(
+            bridge_id=self._bridge_id, type="mixing,dtmf_events", name=self._switchboard.bridge_name
+        )
+        self._bridged = True
+        await self._ari.bridges.add_channel(bridge_id=self._bridge_id, channel=[self._media.id])
+
+    async def join(self) -> None:
+        """Let the call hear and be heard. Idempotent."""
+        async with self._joining:
+            if self.joined:
+                return
+            await self._leg.do(
+                lambda: self._ari.bridges.add_channel(bridge_id=self._bridge_id, channel=[self._leg.id])
+            )
+            self.joined = True
+            self.line.resume()
+
+    async def close(self) -> None:
+        """Close the line, the media channel and the bridge. Idempotent; never fails."""
+        await self.line.close()
+        self._media.close()
+        await self._switchboard.gone(self._ari.channels.hangup(channel_id=self._media.id))
+        if self._bridged:
+            self._bridged = False
+            await self._switchboard.gone(self._ari.bridges.destroy(bridge_id=self._bridge_id))
+        self._off_bridge()
+
+
+async def _entered(media: Leg) -> None:
+    """addChannel before the media channel's own StasisStart is a 422."""
+    await first_of(media.entered, media.ended, timeout=OPEN_S)
+    if media.entered.done():
+        return
+    if media.is_over:
+        raise MediaError("Asterisk closed the media channel before it was in use")
+    raise MediaError(f"the media channel did not reach the application within {OPEN_S:g} s")

@@ -1,0 +1,145 @@
+"""Prompts that Asterisk plays itself, waited for until they were heard."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from voxtra.ari import ARIClient, Event, PlaybackFinished
+from voxtra.calls.leg import Leg, first_of
+from voxtra.calls.switchboard import Switchboard, new_id
+from voxtra.errors import ARIError, ARINotFoundError, CallEndedError, ConfigurationError, PlaybackError
+from voxtra.types import EndReason
+
+log = logging.getLogger("voxtra.calls")
+
+SCHEMES = ("sound", "recording", "number", "digits", "characters", "tone")
+"""What Asterisk can play. It accepts any other scheme, and then never finishes."""
+LOOK_S = 5.0
+"""How often a playback is looked at, in case its end was told while the connection was down."""
+
+
+@dataclass(slots=True, frozen=True)
+class PlayResult:
+    """How a prompt ended.
+
+    Attributes:
+        reason: ``finished`` (heard to the end), ``interrupted`` (stopped), ``hangup``.
+        media: what was played, as media URIs.
+    """
+
+    reason: EndReason
+    media: tuple[str, ...]
+
+
+def media_uris(prompt: str | Sequence[str]) -> list[str]:
+    """``hello-world`` and ``sound:hello-world`` are the same; a list is played in order.
+
+    Raises:
+        ConfigurationError: empty, or of a scheme that Asterisk can't play.
+    """
+    uris = []
+    for item in [prompt] if isinstance(prompt, str) else list(prompt):
+        scheme, colon, rest = item.strip().partition(":")
+        if not colon:
+            scheme, rest = "sound", item.strip()
+        if scheme not in SCHEMES:
+            raise ConfigurationError(f"{item!r}: Asterisk plays {', '.join(f'{s}:' for s in SCHEMES)} only")
+        if not rest or "," in rest or re.search(r"[\x00-\x1f]", rest):
+            raise ConfigurationError(f"{item!r} names no medium: write a sound's name, like 'hello-world'")
+        uris.append(f"{scheme}:{rest}")
+    if not uris:
+        raise ConfigurationError("nothing to play: give a sound's name, or several")
+    return uris
+
+
+class Prompts:
+    """Plays prompts on one leg."""
+
+    def __init__(self, ari: ARIClient, switchboard: Switchboard, leg: Leg) -> None:
+        self._ari = ari
+        self._switchboard = switchboard
+        self._leg = leg
+        self._stopped: set[str] = set()
+        self.playing: list[str] = []
+        """Ids of the playbacks under way."""
+
+    async def play(self, prompt: str | Sequence[str], *, lang: str = "") -> PlayResult:
+        """Play and wait until it was heard, stopped, or the call ended.
+
+        Raises:
+            ConfigurationError: the prompt can't be.
+            PlaybackError: Asterisk could not play it (no such file, mostly).
+            CallEndedError: the call is over already.
+        """
+        uris = media_uris(prompt)
+        playback_id = new_id("play")
+        finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def take(event: Event) -> None:
+            if isinstance(event, PlaybackFinished) and not finished.done():
+                finished.set_result(event.playback.state)
+
+        off = self._switchboard.register(f"playback:{playback_id}", take)
+        self.playing.append(playback_id)
+        try:
+            await self._leg.do(
+                lambda: self._ari.channels.play_with_id(
+                    channel_id=self._leg.id, playback_id=playback_id, media=uris, lang=lang or None
+                )
+            )
+            return await self._heard(playback_id, finished, uris)
+        except CallEndedError:
+            if finished.done() or self._leg.is_over:
+                return PlayResult("hangup", tuple(uris))
+            raise
+        except asyncio.CancelledError:
+            if not self._leg.is_over:
+                self._switchboard.chore(
+                    self._switchboard.gone(self._ari.playbacks.stop(playback_id=playback_id))
+                )
+            raise
+        finally:
+            off()
+            self.playing.remove(playback_id)
+            self._stopped.discard(playback_id)
+
+    async def _heard(self, playback_id: str, finished: asyncio.Future[str], uris: list[str]) -> PlayResult:
+        missed = 0
+        while not finished.done():
+            await first_of(finished, self._leg.ended, timeout=LOOK_S)
+            if self._leg.is_over:
+                return PlayResult("hangup", tuple(uris))
+            if not finished.done():
+                missed = 0 if await self._is_there(playback_id) else missed + 1
+                if missed > 1:
+                    raise PlaybackError(f"Asterisk forgot the playback of {' '.join(uris)}")
+        if playback_id in self._stopped:
+            return PlayResult("interrupted", tuple(uris))
+        if finished.result() == "failed":
+            await asyncio.sleep(0)
+            if self._leg.is_over:
+                return PlayResult("hangup", tuple(uris))
+            raise PlaybackError(
+                f"Asterisk could not play {' '.join(uris)}: is the file in its sounds directory, "
+                "in a format it reads?"
+            )
+        return PlayResult("finished", tuple(uris))
+
+    async def _is_there(self, playback_id: str) -> bool:
+        try:
+            await self._ari.playbacks.get(playback_id=playback_id)
+        except ARINotFoundError:
+            return False
+        except ARIError as error:  # not to be told now: look again
+            log.debug("playback %s: %s", playback_id, error)
+        return True
+
+    async def stop(self, playback_id: str | None = None) -> None:
+        """Stop one playback, or all on this leg. Finished already is as good."""
+        for each in [playback_id] if playback_id else list(self.playing):
+            self._stopped.add(each)
+            await self._switchboard.gone(self._ari.playbacks.stop(playback_id=each))

@@ -1,0 +1,151 @@
+"""Which call an event belongs to: ARI events to the mailboxes of channels and playbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from voxtra.ari import ARIClient, Channel, Event, Snapshot, StasisStart, subjects
+from voxtra.errors import ARIConnectionLostError, ARIError, ARINotFoundError
+
+log = logging.getLogger("voxtra.calls")
+
+PREFIX = "vx-"
+"""Begins the id of every channel and bridge that voxtra makes. Such a channel never reaches a handler."""
+
+Mailbox = Callable[[Event], None]
+
+
+def new_id(kind: str) -> str:
+    """An id for something of ours: ``vx-media-4f1c…``.
+
+    Random and of one length per kind: Asterisk refuses an id that is the beginning of a living one.
+    """
+    return f"{PREFIX}{kind}-{secrets.token_hex(8)}"
+
+
+class Switchboard:
+    """Hands each ARI event to the mailbox of its channel, bridge or playback, in order.
+
+    Args:
+        ari: the connection; the switchboard listens from the first ``connect`` on.
+        on_call: called with the StasisStart of every channel that nobody here made.
+
+    What voxtra made itself and nobody waits for any more (the media channel of a call that just ended, or
+    of a process that died) is hung up.
+    """
+
+    def __init__(self, ari: ARIClient, on_call: Callable[[StasisStart], None]) -> None:
+        self._ari = ari
+        self._on_call = on_call
+        self._mailboxes: dict[str, Mailbox] = {}
+        self._absent: dict[str, Callable[[], None]] = {}
+        self._chores: set[asyncio.Task[None]] = set()
+        self._off = [ari.on_event(self._deliver), ari.on_resync(self._reconcile)]
+
+    def register(
+        self, subject: str, mailbox: Mailbox, on_absent: Callable[[], None] | None = None
+    ) -> Callable[[], None]:
+        """Get the events about ``subject`` (``channel:ID``, ``playback:ID``) before it exists.
+
+        Args:
+            on_absent: called when a reconnect shows that the channel is gone.
+
+        Returns what takes it off again.
+        """
+        self._mailboxes[subject] = mailbox
+        if on_absent is not None:
+            self._absent[subject] = on_absent
+
+        def off() -> None:
+            if self._mailboxes.get(subject) is mailbox:
+                del self._mailboxes[subject]
+                self._absent.pop(subject, None)
+
+        return off
+
+    def knows(self, channel_id: str) -> bool:
+        """Whether a channel has a mailbox here."""
+        return f"channel:{channel_id}" in self._mailboxes
+
+    def _deliver(self, event: Event) -> None:
+        given: list[Mailbox] = []
+        for subject in subjects(event):
+            mailbox = self._mailboxes.get(subject)
+            if mailbox is not None and mailbox not in given:
+                given.append(mailbox)
+                mailbox(event)
+        if isinstance(event, StasisStart) and not self.knows(event.channel.id):
+            self._arrival(event)
+
+    def _arrival(self, event: StasisStart) -> None:
+        channel = event.channel
+        if channel.id.startswith(PREFIX):
+            self.chore(self._drop_channel(channel.id))
+        elif not channel.name.startswith("Snoop/"):
+            self._on_call(event)
+
+    def _reconcile(self, snapshot: Snapshot) -> None:
+        """After a (re)connect: calls that ended meanwhile end here, those that came begin."""
+        there = {channel.id for channel in snapshot.channels}
+        for subject, absent in list(self._absent.items()):
+            if subject.removeprefix("channel:") not in there:
+                absent()
+        app = snapshot.application.name
+        for channel in snapshot.channels:
+            if not self.knows(channel.id) and _app_of(channel)[:1] == [app]:
+                args = _app_of(channel)[1:]
+                self._arrival(StasisStart(application=app, args=args, channel=channel))
+        for bridge in snapshot.bridges:
+            if bridge.name == self.bridge_name and f"bridge:{bridge.id}" not in self._mailboxes:
+                self.chore(self._drop_bridge(bridge.id))
+
+    @property
+    def bridge_name(self) -> str:
+        """The name of every bridge of this application: how a later process knows what to clear up."""
+        return f"{PREFIX}{self._ari.app}"
+
+    def chore(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run clean-up that no call waits for. ``close`` waits for it."""
+        task = asyncio.ensure_future(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+    async def _drop_channel(self, channel_id: str) -> None:
+        log.debug("channel %s is ours and nobody's: hung up", channel_id)
+        await self.gone(self._ari.channels.hangup(channel_id=channel_id))
+
+    async def _drop_bridge(self, bridge_id: str) -> None:
+        log.debug("bridge %s is ours and nobody's: destroyed", bridge_id)
+        await self.gone(self._ari.bridges.destroy(bridge_id=bridge_id))
+
+    @staticmethod
+    async def gone(request: Coroutine[Any, Any, object]) -> None:
+        """A request that ends something: gone already is as good; what else it may say is logged."""
+        try:
+            await request
+        except ARINotFoundError:
+            pass  # as wanted
+        except ARIConnectionLostError as error:
+            log.debug("left to the next connection: %s", error)
+        except ARIError as error:
+            log.warning("clearing up: %s", error)
+
+    async def close(self) -> None:
+        """Stop listening, and finish what clean-up is under way."""
+        for off in self._off:
+            off()
+        if self._chores:
+            await asyncio.wait(self._chores, timeout=5)
+        for task in self._chores:
+            task.cancel()
+
+
+def _app_of(channel: Channel) -> list[str]:
+    """``["app", "arg1"]`` of a channel that is in ``Stasis(app,arg1)``, else an empty list."""
+    if channel.dialplan.app_name != "Stasis":
+        return []
+    return (channel.dialplan.app_data or "").split(",")
