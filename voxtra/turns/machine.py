@@ -7,10 +7,14 @@ feeds every 20 ms frame to :meth:`TurnMachine.frame` and, should frames stop, ca
 ::
 
     quiet ──speech──▶ speaking ──200 ms silence──▶ pausing ──silence_threshold──▶ deciding
-      ▲                  ▲  └──── speech ────────────┘ │                            │ │
-      │                  └──────────── speech ─────────┼────────────────────────────┘ │
-      └──── too short: dropped ────────────────────────┘                              │
-      └──── final transcript: ended / no words: dropped / deadline ───────────────────┘
+                         ▲                            │                             │
+                         └─────────── speech ─────────┴─────────────────────────────┤
+    quiet ◀── too short: dropped ─────────────────────┘                             │
+    quiet ◀── final transcript or deadline: ended, or dropped when without words ───┘
+
+Of each turn the decisions come in this order: SpeechStarted, any number of (SpeechPaused, SpeechResumed),
+SpeechPaused, and once TurnEnded or TurnDropped. A Duck is followed by a Resume or a BargeIn in at most
+``barge_confirm_ms`` + :data:`DUCK_MS`.
 """
 
 from __future__ import annotations
@@ -29,10 +33,15 @@ PAUSE_MS = 200
 """Silence after which the recogniser is asked for a final transcript, in case the turn ends here."""
 RESUME_MS = 260
 """Silence after which an interruption that was not confirmed is taken for noise and the agent goes on."""
+DUCK_MS = 1000
+"""How long beyond ``barge_confirm_ms`` the agent stays paused for sound that neither lasts nor ends."""
 TRANSCRIPT_DEADLINE_MS = 3000
 """How long a turn waits for its final transcript before it goes by what is there."""
 MAX_TURN_MS = 60_000
 """A turn longer than this is cut, so that a stuck detector can't keep the floor for ever."""
+
+
+DropReason: TypeAlias = Literal["noise", "backchannel", "no_words", "stopped"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -63,7 +72,7 @@ class Duck:
 
 @dataclass(slots=True, frozen=True)
 class Resume:
-    """It was noise: go on with the agent's sound where it paused."""
+    """It was noise, or there is nothing left to hold back: go on with the agent's sound where it paused."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -91,9 +100,17 @@ class TurnEnded:
 
 @dataclass(slots=True, frozen=True)
 class TurnDropped:
-    """What began as a turn was none."""
+    """What began as a turn was none.
 
-    reason: Literal["noise", "backchannel", "no_words"]
+    Attributes:
+        reason: ``noise`` (shorter than ``min_speech_ms``), ``backchannel`` (shorter than
+            ``response_min_speech_ms``), ``no_words``, ``stopped`` (by :meth:`TurnMachine.stop`).
+        interrupted: True when the agent was cut off for it: no turn will come of that, so somebody
+            must take the floor again.
+    """
+
+    reason: DropReason
+    interrupted: bool = False
 
 
 Decision: TypeAlias = (
@@ -114,12 +131,14 @@ class TurnMachine:
     def __init__(self, settings: TurnDetection, *, frame_ms: float = 20) -> None:
         self.settings = settings
         self._frame_ms = frame_ms
-        self._state = _State.QUIET
+        # Silence that pauses or resumes never outlasts the silence that ends the turn.
+        self._pause_ms = min(PAUSE_MS, settings.silence_threshold_ms)
+        self._resume_ms = min(RESUME_MS, settings.silence_threshold_ms)
         self._agent_audible = False
         self._interruptible = True
         self._agent_until = float("-inf")  # end of the agent's last sound
-        self._ducked = False
-        self._barged = False  # the turn under way took the floor
+        self._ducked = False  # only ever while a turn is under way
+        self._ducked_at = 0.0
         self._last_barge = float("-inf")
         self._last_commit = float("-inf")
         self._reset_turn()
@@ -127,14 +146,17 @@ class TurnMachine:
     def _reset_turn(self) -> None:
         self._state = _State.QUIET
         self._started_at = 0.0
+        self._over_agent = False  # it began while the agent was heard
         self._last_voice = 0.0
         self._speech_ms = 0.0  # voiced ms of the turn
-        self._run_ms = 0.0  # voiced ms since the last silence that mattered
-        self._paused_at = 0.0
+        self._run_ms = 0.0  # voiced ms since the last pause
+        self._duck_spent = False  # this run had its Duck and did not confirm: no second one
+        self._deciding_since = 0.0
+        self._cut = False  # too long: further speech belongs to the next turn
         self._text = ""
         self._confidence = 1.0
         self._final = False  # a final transcript covers all speech so far
-        self._barged = False
+        self._barged = False  # it took the floor
 
     @property
     def speaking(self) -> bool:
@@ -149,30 +171,31 @@ class TurnMachine:
     def agent_audible(self, audible: bool, now: float, *, interruptible: bool = True) -> list[Decision]:
         """The agent's sound starts or ends (as heard by the caller).
 
-        Speech that was under way when it ends unconfirmed becomes an ordinary turn.
+        Speech that was under way when it ends unconfirmed becomes an ordinary turn; a Duck is then
+        answered by a Resume, so that the next sound is not held back.
         """
         if audible and not self._agent_audible:
             self._run_ms = 0.0
+            self._duck_spent = False
         if not audible and self._agent_audible:
             self._agent_until = now
         self._agent_audible = audible
         self._interruptible = interruptible
-        if not audible:
-            self._ducked = False
-        return []
+        return [] if audible else self._unduck()
 
     def frame(self, probability: float, now: float) -> list[Decision]:
         """One frame of the caller's sound with the detector's probability of speech."""
-        guarded = self._agent_audible or now - self._agent_until < self.settings.tts_guard_ms
-        if probability >= (SPEECH_OVER_AGENT if guarded else SPEECH):
+        heard = self._agent_audible and not self._ducked
+        guarded = heard or now - self._agent_until < self.settings.tts_guard_ms
+        if probability >= (SPEECH_OVER_AGENT if guarded else SPEECH) and not self._cut:
             return self._voice(now)
         return self.tick(now)
 
     def _voice(self, now: float) -> list[Decision]:
         out: list[Decision] = []
         if self._state is _State.QUIET:
-            self._reset_turn()
             self._started_at = now
+            self._over_agent = self._agent_audible
             out.append(SpeechStarted(now))
         elif self._state is not _State.SPEAKING:
             self._final = False
@@ -182,81 +205,111 @@ class TurnMachine:
         self._speech_ms += self._frame_ms
         self._run_ms += self._frame_ms
         if self._agent_audible and self._interruptible:
-            self._over_agent(now, out)
+            self._speech_over_agent(now, out)
+        self._let_go(now, out)
         if now - self._started_at >= MAX_TURN_MS:
+            self._cut = True
             self._pause(now, out)
+            out += self._end_of_speech(now)
         return out
 
-    def _over_agent(self, now: float, out: list[Decision]) -> None:
-        confirm = self.settings.barge_confirm_ms
-        if confirm and not self._ducked:
-            self._ducked = True
-            out.append(Duck())
-        ready = now - self._last_barge >= self.settings.cancel_min_interval_ms
-        if self._run_ms >= confirm and ready:
+    def _speech_over_agent(self, now: float, out: list[Decision]) -> None:
+        if now - self._last_barge < self.settings.cancel_min_interval_ms:
+            return
+        if self._run_ms >= self.settings.barge_confirm_ms:
             self._ducked = False
             self._agent_audible = False
             self._agent_until = now
             self._last_barge = now
             self._barged = True
             out.append(BargeIn())
+        elif not self._ducked and not self._duck_spent:
+            self._ducked = True
+            self._ducked_at = now
+            self._agent_until = now
+            out.append(Duck())
+
+    def _let_go(self, now: float, out: list[Decision]) -> None:
+        """Resume after silence, or after a time in which sound neither lasted nor ended."""
+        silent = now - self._last_voice >= self._resume_ms
+        late = now - self._ducked_at >= self.settings.barge_confirm_ms + DUCK_MS
+        if silent:
+            self._duck_spent = False
+        elif self._ducked and late:
+            self._duck_spent = True
+        else:
+            return
+        out += self._unduck()
+
+    def _unduck(self) -> list[Decision]:
+        was, self._ducked = self._ducked, False
+        return [Resume()] if was else []
 
     def _pause(self, now: float, out: list[Decision]) -> None:
         self._state = _State.PAUSING
-        self._paused_at = now
         self._run_ms = 0.0
         out.append(SpeechPaused(now))
 
     def tick(self, now: float) -> list[Decision]:
         """Time passes without speech."""
+        if self._state is _State.QUIET:
+            return []
         out: list[Decision] = []
         silence = now - self._last_voice
-        if self._state is _State.SPEAKING and silence >= PAUSE_MS:
+        if self._state is _State.SPEAKING and silence >= self._pause_ms:
             self._pause(now, out)
-        if self._ducked and silence >= RESUME_MS:
-            self._ducked = False
-            out.append(Resume())
-            if self._speech_ms < max(self.settings.response_min_speech_ms, self.settings.barge_confirm_ms):
-                return [*out, *self._drop("backchannel")]
+        ducked = self._ducked
+        self._let_go(now, out)
+        if ducked and silence >= self._resume_ms and self._speech_ms < self._floor_ms():
+            return [*out, *self._too_short()]
         if self._state is _State.PAUSING and silence >= self.settings.silence_threshold_ms:
             out += self._end_of_speech(now)
         elif self._state is _State.DECIDING:
             out += self._decide(now)
         return out
 
+    def _floor_ms(self) -> float:
+        """How much must be said for a turn; over the agent not less than confirms a barge-in."""
+        least = self.settings.response_min_speech_ms
+        return max(least, self.settings.barge_confirm_ms) if self._over_agent else least
+
     def _end_of_speech(self, now: float) -> list[Decision]:
-        if self._speech_ms < self.settings.min_speech_ms:
-            return self._drop("noise")
-        if self._speech_ms < self.settings.response_min_speech_ms:
-            return self._drop("backchannel")
+        settings = self.settings
+        if self._speech_ms < max(settings.min_speech_ms, settings.response_min_speech_ms):
+            return self._too_short()
         self._state = _State.DECIDING
+        self._deciding_since = now
         return self._decide(now)
 
+    def _too_short(self) -> list[Decision]:
+        noise = self._speech_ms < self.settings.min_speech_ms
+        return self._close(TurnDropped("noise" if noise else "backchannel", self._barged))
+
     def _decide(self, now: float) -> list[Decision]:
-        if now - self._last_commit < self.settings.commit_min_interval_ms:
-            return []
-        late = now - self._last_voice >= self.settings.silence_threshold_ms + TRANSCRIPT_DEADLINE_MS
-        if not self._final and not late:
+        if not self._final and now - self._deciding_since < TRANSCRIPT_DEADLINE_MS:
             return []
         if not self._text.strip():
-            return self._drop("no_words")
-        ended = TurnEnded(
-            self._text, self._confidence, self._started_at, self._last_voice, now, interrupted=self._barged
-        )
+            return self._close(TurnDropped("no_words", self._barged))
+        if now - self._last_commit < self.settings.commit_min_interval_ms:
+            return []
         self._last_commit = now
-        self._reset_turn()
-        return [ended]
+        words, sure = self._text, self._confidence
+        return self._close(
+            TurnEnded(words, sure, self._started_at, self._last_voice, now, interrupted=self._barged)
+        )
 
-    def _drop(self, reason: Literal["noise", "backchannel", "no_words"]) -> list[Decision]:
+    def _close(self, decision: TurnEnded | TurnDropped) -> list[Decision]:
+        resumed = self._unduck()
         self._reset_turn()
-        return [TurnDropped(reason)]
+        return [*resumed, decision]
 
     def transcript(self, text: str, confidence: float, is_final: bool, now: float) -> list[Decision]:
         """The recogniser's newest words for the turn under way (they replace those before).
 
-        A final that comes after speech went on covers only part of the turn and is taken as a partial.
+        A final that comes after speech went on covers only part of the turn and is taken as a partial;
+        a partial that comes after the final of the same pause is late and changes nothing.
         """
-        if self._state is _State.QUIET:
+        if self._state is _State.QUIET or (self._final and not is_final):
             return []
         self._text = text
         self._confidence = confidence
@@ -265,7 +318,9 @@ class TurnMachine:
 
     def stop(self) -> list[Decision]:
         """Drop what is under way (the conversation no longer cares for it)."""
-        was = self.speaking
-        self._ducked = False
-        self._reset_turn()
-        return [TurnDropped("noise")] if was else []
+        if self._state is _State.QUIET:
+            return []
+        out: list[Decision] = []
+        if self._state is _State.SPEAKING:
+            self._pause(self._last_voice, out)
+        return [*out, *self._close(TurnDropped("stopped", self._barged))]
