@@ -341,6 +341,25 @@ def test_sound_that_comes_and_goes_does_not_pause_the_agent_for_ever():
     assert "BargeIn" in feed.kinds, "and real speech still interrupts"
 
 
+def test_clicks_that_were_spent_on_one_sound_do_not_silence_the_guard_of_the_next():
+    feed = Feed()
+    feed.agent(True)
+    for _ in range(8):
+        feed.speech(20)
+        feed.silence(180)
+    assert feed.kinds[-1] == "Resume"
+    feed.agent(False)
+    feed.agent(True)
+    assert names(feed.speech(20)) == ["Duck"]
+
+
+def test_a_threshold_below_the_usual_resume_lets_the_agent_go_on_as_soon():
+    feed = Feed(silence_threshold_ms=100, barge_confirm_ms=800)
+    feed.agent(True)
+    feed.speech(700)
+    assert names(feed.silence(100)) == ["SpeechPaused", "Resume", "TurnDropped"]
+
+
 def test_the_agents_sound_ends_while_it_is_ducked():
     feed = Feed()
     feed.agent(True)

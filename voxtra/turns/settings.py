@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +17,9 @@ class TurnDetection(BaseModel):
 
     Every field may be given in snake_case or camelCase (``silence_threshold_ms`` or
     ``silenceThresholdMs``); an unknown one is refused.
+
+    Raises:
+        ConfigurationError: naming the field, its value and what would be right.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
@@ -36,9 +41,15 @@ class TurnDetection(BaseModel):
     prefix_padding_ms: int = Field(default=200, ge=0, le=2_000)
     """Sound kept from before the first speech frame, so that first syllables aren't clipped."""
 
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise ConfigurationError(_complaint(error)) from None
+
     @classmethod
-    def of(cls, value: TurnDetection | dict[str, Any] | None) -> TurnDetection:
-        """Settings from a model, a dict in either spelling, or None for :data:`LISTENING`.
+    def of(cls, value: TurnDetection | Mapping[str, Any] | None) -> TurnDetection:
+        """Settings from a model, a mapping in either spelling, or None for :data:`LISTENING`.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be right.
@@ -47,14 +58,25 @@ class TurnDetection(BaseModel):
             return LISTENING
         if isinstance(value, TurnDetection):
             return value
-        try:
-            return cls.model_validate(value)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "turn detection"
-            known = ", ".join(cls.model_fields)
-            hint = f"; known: {known}" if first["type"] == "extra_forbidden" else ""
-            raise ConfigurationError(f"{field} = {first['input']!r}: {first['msg']}{hint}") from None
+        given: object = value
+        if not isinstance(given, Mapping):
+            kind = type(given).__name__
+            raise ConfigurationError(f"turn detection = {value!r}: it must be a mapping, not {kind}")
+        return cls(**{str(name): setting for name, setting in given.items()})
+
+
+def _complaint(error: ValidationError) -> str:
+    """What is wrong first, on one line."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"turn detection: {name} = {first['input']!r}: {first['msg']}"
+    camel = {to_camel(known): known for known in TurnDetection.model_fields}
+    if name in camel or name in camel.values():
+        return f"turn detection: {name} is given twice, in both spellings"
+    near = difflib.get_close_matches(name, [*camel, *camel.values()], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(camel.values())}"
+    return f"turn detection has no setting {name!r}: {hint}"
 
 
 LISTENING = TurnDetection(response_min_speech_ms=200, commit_min_interval_ms=0, min_speech_ms=160)

@@ -1,0 +1,172 @@
+"""Every order of frames, transcripts, ticks and the agent's sound: what holds in all of them."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from turns_feed import Feed
+
+from voxtra.turns import (
+    BargeIn,
+    Decision,
+    Duck,
+    Resume,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    TurnDetection,
+    TurnDropped,
+    TurnEnded,
+)
+from voxtra.turns.machine import DUCK_MS, MAX_TURN_MS, TRANSCRIPT_DEADLINE_MS
+
+ORDER: dict[str, dict[type, str]] = {
+    "quiet": {SpeechStarted: "speaking"},
+    "speaking": {SpeechPaused: "paused"},
+    "paused": {SpeechResumed: "speaking", TurnEnded: "quiet", TurnDropped: "quiet"},
+}
+"""Which decision may follow which, Duck, Resume and BargeIn apart."""
+
+
+class Watched(Feed):
+    """A feed that checks each decision as it comes."""
+
+    def __init__(self, settings: TurnDetection) -> None:
+        super().__init__(settings)
+        self.state = "quiet"
+        self.started_at = 0.0
+        self.ducked_at: float | None = None
+        self.audible = False
+        self.interruptible = True
+        self.barged = False
+        self.last_barge = self.last_end = float("-inf")
+
+    def keep(self, decisions: list[Decision]) -> list[Decision]:
+        for decision in decisions:
+            self.check(decision)
+        limits = self.machine.settings
+        assert self.machine.speaking == (self.state != "quiet")
+        assert self.machine.ducked == (self.ducked_at is not None)
+        if self.ducked_at is not None:
+            assert self.state != "quiet"
+            assert self.now - self.ducked_at < limits.barge_confirm_ms + DUCK_MS
+        return super().keep(decisions)
+
+    def check(self, decision: Decision) -> None:
+        limits = self.machine.settings
+        if isinstance(decision, Duck):
+            assert self.audible
+            assert self.interruptible
+            assert self.ducked_at is None
+            assert limits.barge_confirm_ms > 0
+            self.ducked_at = self.now
+        elif isinstance(decision, Resume):
+            assert self.ducked_at is not None
+            self.ducked_at = None
+        elif isinstance(decision, BargeIn):
+            assert self.audible
+            assert self.interruptible
+            assert self.now - self.last_barge >= limits.cancel_min_interval_ms
+            self.ducked_at, self.audible, self.barged, self.last_barge = None, False, True, self.now
+        else:
+            self.state = ORDER[self.state][type(decision)]
+        if isinstance(decision, SpeechStarted):
+            self.started_at, self.barged = self.now, False
+        if isinstance(decision, TurnDropped | TurnEnded):
+            assert decision.interrupted == self.barged
+        if isinstance(decision, TurnEnded):
+            assert decision.text.strip()
+            assert decision.started_at == self.started_at <= decision.speech_ended_at <= decision.decided_at
+            assert decision.speech_ended_at - self.started_at + 20 >= limits.response_min_speech_ms
+            assert self.now - self.last_end >= limits.commit_min_interval_ms
+            self.last_end = self.now
+
+    def agent(self, audible: bool, *, interruptible: bool = True) -> list[Decision]:
+        self.audible, self.interruptible = audible, interruptible
+        return super().agent(audible, interruptible=interruptible)
+
+    @property
+    def patience(self) -> float:
+        """ms of silence after which every turn is over."""
+        limits = self.machine.settings
+        return max(limits.silence_threshold_ms + TRANSCRIPT_DEADLINE_MS, limits.commit_min_interval_ms)
+
+
+LIMITS = st.builds(
+    TurnDetection,
+    response_min_speech_ms=st.sampled_from([0, 200, 600, 1000]),
+    commit_min_interval_ms=st.sampled_from([0, 1500, 5000]),
+    cancel_min_interval_ms=st.sampled_from([0, 400, 3000]),
+    barge_confirm_ms=st.sampled_from([0, 20, 300, 800]),
+    tts_guard_ms=st.sampled_from([0, 200, 1000]),
+    silence_threshold_ms=st.sampled_from([100, 230, 500, 1500]),
+    min_speech_ms=st.sampled_from([0, 300, 700]),
+)
+MANY = st.sampled_from([20, 60, 100, 180, 200, 220, 260, 300, 520, 900])
+LOUDNESS = st.sampled_from([0.0, 0.3, 0.6, 0.9])
+
+
+class EveryOrder(RuleBasedStateMachine):
+    """What may happen to a turn machine, in any order."""
+
+    @initialize(limits=LIMITS)
+    def begin(self, limits: TurnDetection) -> None:
+        self.feed = Watched(limits)
+
+    @rule(ms=MANY, probability=LOUDNESS)
+    def sound(self, ms: int, probability: float) -> None:
+        self.feed.frames(ms, probability)
+
+    @rule(voiced=st.sampled_from([20, 100]), gap=MANY, times=st.integers(1, 30))
+    def sound_that_comes_and_goes(self, voiced: int, gap: int, times: int) -> None:
+        for _ in range(times):
+            self.feed.speech(voiced)
+            self.feed.silence(gap)
+
+    @rule()
+    def speech_without_end(self) -> None:
+        self.feed.speech(MAX_TURN_MS)
+
+    @rule(ms=st.sampled_from([20, 100, 700, 5000]))
+    def no_frames(self, ms: int) -> None:
+        self.feed.ticks(ms, step=ms)
+
+    @rule(text=st.sampled_from(["", " ", "well"]), final=st.booleans())
+    def transcript(self, text: str, final: bool) -> None:
+        (self.feed.final if final else self.feed.partial)(text)
+
+    @rule(audible=st.booleans(), interruptible=st.booleans())
+    def agent(self, audible: bool, interruptible: bool) -> None:
+        self.feed.agent(audible, interruptible=interruptible)
+
+    @rule()
+    def stop(self) -> None:
+        self.feed.stop()
+        assert not self.feed.machine.speaking
+
+    @rule(framed=st.booleans())
+    def silence_ends_everything(self, framed: bool) -> None:
+        feed = self.feed
+        began = feed.state != "quiet"
+        before = len(feed.log)
+        (feed.silence if framed else feed.ticks)(feed.patience + 200)
+        ended = [d for _, d in feed.log[before:] if isinstance(d, TurnEnded | TurnDropped)]
+        assert len(ended) == began
+        assert not feed.machine.speaking
+
+    @rule()
+    def never_deaf(self) -> None:
+        """A second of clear speech, silence and its transcript give a turn, whatever was before."""
+        feed = self.feed
+        if feed.state != "quiet" and feed.now + 1000 - feed.started_at >= MAX_TURN_MS:
+            feed.ticks(feed.patience + 200)  # what is said while an overlong turn is closed belongs to nobody
+        feed.speech(1000)
+        feed.silence(feed.machine.settings.silence_threshold_ms + 20)
+        out = feed.final("can you hear me")
+        out += feed.ticks(feed.machine.settings.commit_min_interval_ms + 100)
+        assert [d.text for d in out if isinstance(d, TurnEnded)] == ["can you hear me"]
+
+
+EveryOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestEveryOrder = EveryOrder.TestCase
