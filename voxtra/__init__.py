@@ -1,3 +1,89 @@
-"""voxtra: voice agents, IVRs and phone applications on Asterisk."""
+"""voxtra: voice agents, IVRs and phone applications on Asterisk.
+
+    from voxtra import VoxtraApp
+
+    app = VoxtraApp()
+
+    @app.default()
+    async def hello(call):
+        await call.answer()
+        await call.play_file("hello-world")
+
+``voxtra dev module:app`` runs it with an Asterisk of its own, ``voxtra run module:app`` against yours.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from voxtra.app import VoxtraApp
+    from voxtra.ari import ARIClient
+    from voxtra.errors import CallEndedError, VoxtraError
+    from voxtra.events import EventType, VoxtraEvent
+    from voxtra.recording import CompositeSink, LocalFileSink, RecordingMetadata, RecordingSink, WebhookSink
+    from voxtra.router import DispatchRule, Router
+    from voxtra.session import CallSession
+    from voxtra.turns import TurnDetection
+    from voxtra.types import AudioChunk, AudioCodec, CallDirection, CallState
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "VoxtraApp": "app",
+    "ARIClient": "ari",
+    "CallEndedError": "errors",
+    "VoxtraError": "errors",
+    "EventType": "events",
+    "VoxtraEvent": "events",
+    "CompositeSink": "recording",
+    "LocalFileSink": "recording",
+    "RecordingMetadata": "recording",
+    "RecordingSink": "recording",
+    "WebhookSink": "recording",
+    "DispatchRule": "router",
+    "Router": "router",
+    "CallSession": "session",
+    "TurnDetection": "turns",
+    "AudioChunk": "types",
+    "AudioCodec": "types",
+    "CallDirection": "types",
+    "CallState": "types",
+}
+
+__all__ = [
+    "ARIClient",
+    "AudioChunk",
+    "AudioCodec",
+    "CallDirection",
+    "CallEndedError",
+    "CallSession",
+    "CallState",
+    "CompositeSink",
+    "DispatchRule",
+    "EventType",
+    "LocalFileSink",
+    "RecordingMetadata",
+    "RecordingSink",
+    "Router",
+    "TurnDetection",
+    "VoxtraApp",
+    "VoxtraError",
+    "VoxtraEvent",
+    "WebhookSink",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name where it lives, when it is first used: ``voxtra --version`` needs no Asterisk client."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'voxtra' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"voxtra.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,6 +6,7 @@ VoxtraError
 │   └── ProvisioningError         Asterisk configuration could not be written or loaded
 ├── CallError                     an operation on a call failed
 │   ├── CallEndedError            ... because the call is over
+│   ├── OriginateError            ... because a call placed was not answered
 │   └── PlaybackError             ... because Asterisk could not play a medium
 ├── RouteNotFoundError            no route, rule or default takes the call
 ├── SessionError                  a session is used in a way it can't be
@@ -77,6 +78,29 @@ class CallEndedError(CallError):
     def __init__(self, message: str, *, reason: str = "hangup") -> None:
         self.reason = reason
         super().__init__(message)
+
+
+class OriginateError(CallError):
+    """A call placed was not answered.
+
+    Attributes:
+        outcome: ``busy``, ``no_answer``, ``rejected`` or ``failed``.
+        cause: Q.850 cause, 0 when unknown.
+    """
+
+    def __init__(self, message: str, *, outcome: str, cause: int = 0) -> None:
+        self.outcome = outcome
+        self.cause = cause
+        super().__init__(message)
+
+    @classmethod
+    def of(cls, endpoint: str, cause: int, text: str) -> OriginateError:
+        """The error for a Q.850 cause as Asterisk reports it (SIP 486 is 17, 603 is 21, 480 is 19)."""
+        outcome = {17: "busy", 18: "no_answer", 19: "no_answer", 21: "rejected", 16: "no_answer"}.get(
+            cause, "failed"
+        )
+        said = f" ({text})" if text else ""
+        return cls(f"call to {endpoint}: {outcome.replace('_', ' ')}{said}", outcome=outcome, cause=cause)
 
 
 class PlaybackError(CallError):

@@ -5,20 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterable, AsyncIterator
 
+from voxtra.agent.streams import closing
+
 MIN_CLAUSE = 12
 """Shorter pieces wait for what follows, or speech would sound chopped."""
 MAX_CLAUSE = 240
 """A piece this long is cut at its last space even without punctuation."""
 
-_END = re.compile(r"""[.!?…]+["')\]]*(?=\s)|[。！？]|\n+""")
-_ABBREVIATION = re.compile(r"(?:\b(?:mr|mrs|ms|dr|prof|st|no|vs|etc|e\.g|i\.e|a\.m|p\.m|[a-z])|\d)\.$", re.IGNORECASE)
+_END = re.compile(r"""[.!?…]+["'”’)\]]*(?=\s)|[。！？]|\n""")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:mr|mrs|ms|dr|prof|st|no|vs|etc|e\.g|i\.e|a\.m|p\.m|[a-z])|\d)\.\Z", re.IGNORECASE
+)
 
 
 class ClauseSplitter:
     """``push`` text, get whole clauses; ``flush`` gives the rest.
 
     A clause ends at a full stop, question or exclamation mark that white space follows, or a line
-    break; "Mr.", "3." and single letters do not end one.
+    break; "Mr.", "3." and single letters do not end one. White space within a clause is single spaces.
+    However the text is split into pieces, the clauses are the same.
     """
 
     def __init__(self) -> None:
@@ -28,36 +33,48 @@ class ClauseSplitter:
         """The clauses that ``text`` completes."""
         self._rest += text
         out: list[str] = []
-        start = 0
-        for match in _END.finditer(self._rest):
-            clause = self._rest[start : match.end()].strip()
-            if len(clause) < MIN_CLAUSE or _ABBREVIATION.search(clause):
-                continue
-            out.append(clause)
-            start = match.end()
-        self._rest = self._rest[start:]
-        while len(self._rest) > MAX_CLAUSE:
-            cut = self._rest.rfind(" ", 0, MAX_CLAUSE)
-            cut = cut if cut > 0 else MAX_CLAUSE
-            out.append(self._rest[:cut].strip())
-            self._rest = self._rest[cut:]
-        return [clause for clause in out if clause]
+        while True:
+            # What is decided here may only depend on the first MAX_CLAUSE characters and the one after.
+            self._rest = self._rest.lstrip()
+            end = self._end()
+            if not end:
+                return out
+            out.append(" ".join(self._rest[:end].split()))
+            self._rest = self._rest[end:]
+
+    def _end(self) -> int:
+        """Where the first clause ends, 0 when that isn't known yet."""
+        rest = self._rest
+        for match in _END.finditer(rest, 0, MAX_CLAUSE + 1):
+            end = match.end()
+            if end > MAX_CLAUSE:
+                break
+            if end >= MIN_CLAUSE and not _ABBREVIATION.search(rest, 0, end):
+                return end
+        if len(rest) <= MAX_CLAUSE:
+            return 0
+        space = rest.rfind(" ", 0, MAX_CLAUSE)
+        return space if space > 0 else MAX_CLAUSE
 
     def flush(self) -> str:
         """What is left, "" when nothing is."""
-        rest, self._rest = self._rest.strip(), ""
+        rest, self._rest = " ".join(self._rest.split()), ""
         return rest
 
 
 async def clauses(text: str | AsyncIterable[str]) -> AsyncIterator[str]:
-    """The clauses of a text or of a stream of pieces of text, each as soon as it stands."""
+    """The clauses of a text or of a stream of pieces of text, each as soon as it stands.
+
+    Closing this generator closes the stream.
+    """
     splitter = ClauseSplitter()
     if isinstance(text, str):
         for clause in splitter.push(text):
             yield clause
     else:
-        async for piece in text:
-            for clause in splitter.push(piece):
-                yield clause
+        async with closing(text) as pieces:
+            async for piece in pieces:
+                for clause in splitter.push(piece):
+                    yield clause
     if rest := splitter.flush():
         yield rest

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from voxtra.agent.streams import closing
 from voxtra.agent.times import TurnTimes
 from voxtra.errors import PipelineNotConfiguredError
 from voxtra.events import AgentResponseEvent, EventType, VoxtraEvent
 from voxtra.speech.base import LLM, TextDelta, ToolCall, Usage
 from voxtra.types import Message
+
+
+@dataclass(slots=True)
+class _Reply:
+    """What the model has answered so far."""
+
+    words: list[str] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.words).strip()
 
 
 class AgentClient:
@@ -57,54 +72,64 @@ class AgentClient:
         Raises:
             LLMError: the provider failed; the history is as before, so that it can be tried again.
         """
-        words: list[str] = []
-        calls: list[dict[str, Any]] = []
-        async for event in self._ask(str(text)):
-            if isinstance(event, TextDelta):
-                words.append(event.text)
-            elif isinstance(event, ToolCall):
-                calls.append({"id": event.id, "name": event.name, "arguments": event.arguments})
-        return AgentResponseEvent(text="".join(words).strip(), tool_calls=calls)
+        asked, reply = self._asked(text), _Reply()
+        async with closing(self._ask(asked, reply)) as pieces:
+            async for _ in pieces:
+                pass
+        return self._complete(asked, reply)
 
     async def stream(self, text: object = "") -> AsyncIterator[str]:
         """The answer piece by piece, to be given to ``say`` while it is still being made.
 
         ``await call.say(call.agent.stream(user.text))`` speaks the first clause as soon as it stands.
-        """
-        async with contextlib.aclosing(self._ask(str(text))) as events:
-            async for event in events:
-                if isinstance(event, TextDelta):
-                    yield event.text
+        Closed before its end (the caller interrupts), it cancels the request, and the history gets what
+        was said to the model and its words so far, for :meth:`cut_to_heard`; tool calls of an answer
+        that was not finished are forgotten.
 
-    async def _ask(self, text: str) -> AsyncIterator[TextDelta | ToolCall | Usage]:
+        Raises:
+            LLMError: as :meth:`respond`.
+        """
+        asked, reply = self._asked(text), _Reply()
+        try:
+            async with closing(self._ask(asked, reply)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except (GeneratorExit, asyncio.CancelledError):
+            self.history += [*asked, *([_assistant(reply.text, ())] if reply.text else [])]
+            raise
+        self._complete(asked, reply)
+
+    @staticmethod
+    def _asked(text: object) -> list[Message]:
+        said = str(text)
+        return [{"role": "user", "content": said}] if said else []
+
+    async def _ask(self, asked: Sequence[Message], reply: _Reply) -> AsyncIterator[str]:
+        """The model's words as they come; ``reply`` collects all there is."""
         if self._llm is None:
             raise PipelineNotConfiguredError("llm")
-        asked: list[Message] = [{"role": "user", "content": text}] if text else []
+        times = self.times
         self._emit(VoxtraEvent(type=EventType.AGENT_THINKING))
-        self.times.llm_started()
-        words: list[str] = []
-        calls: list[ToolCall] = []
-        usage = Usage()
-        async with contextlib.aclosing(self._llm.stream([*self.messages, *asked], tools=self.tools)) as events:  # type: ignore[type-var]
+        times.llm_started()
+        async with closing(self._llm.stream([*self.messages, *asked], tools=self.tools)) as events:
             async for event in events:
-                self.times.llm_first()
+                times.llm_first()
                 if isinstance(event, TextDelta):
-                    words.append(event.text)
+                    reply.words.append(event.text)
+                    yield event.text
                 elif isinstance(event, ToolCall):
-                    calls.append(event)
+                    reply.calls.append(event)
                 else:
-                    usage = event
-                yield event
-        self.times.llm_done()
-        reply = "".join(words).strip()
-        self.history += [*asked, _assistant(reply, calls)]
-        self._emit(
-            AgentResponseEvent(
-                text=reply,
-                tool_calls=[{"id": c.id, "name": c.name, "arguments": c.arguments} for c in calls],
-                data={"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens},
-            )
-        )
+                    reply.usage = event
+        times.llm_done()
+
+    def _complete(self, asked: Sequence[Message], reply: _Reply) -> AgentResponseEvent:
+        self.history += [*asked, _assistant(reply.text, reply.calls)]
+        calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in reply.calls]
+        usage = {"input_tokens": reply.usage.input_tokens, "output_tokens": reply.usage.output_tokens}
+        event = AgentResponseEvent(text=reply.text, tool_calls=calls, data=usage)
+        self._emit(event)
+        return event
 
     async def add_tool_result(self, tool_id: str, result: object) -> None:
         """The result of a tool call, for the model's next answer.
@@ -117,12 +142,20 @@ class AgentClient:
         self.history.append({"role": "tool", "tool_call_id": tool_id, "content": content})
 
     def cut_to_heard(self, text: str, heard: str) -> None:
-        """Make the history hold what the caller heard of the reply ``text``, and nothing else."""
+        """Make the history hold what the caller heard of the reply ``text``, and nothing else.
+
+        Args:
+            text: the words that were to be said, from the reply's beginning; more of it may have been
+                made than was taken to be spoken.
+            heard: those of them that were heard; "" takes the reply out of the history.
+
+        A ``text`` that is no reply to what was said last changes nothing.
+        """
         for index in range(len(self.history) - 1, -1, -1):
             message = self.history[index]
             if message["role"] == "user":
                 return
-            if message["role"] == "assistant" and _same(message.get("content") or "", text):
+            if message["role"] == "assistant" and _begins_with(message.get("content") or "", text):
                 if heard or message.get("tool_calls"):
                     message["content"] = heard
                 else:
@@ -130,8 +163,9 @@ class AgentClient:
                 return
 
 
-def _same(reply: str, said: str) -> bool:
-    return " ".join(reply.split()) == " ".join(said.split())
+def _begins_with(reply: str, said: str) -> bool:
+    words = said.split()
+    return reply.split()[: len(words)] == words
 
 
 def _assistant(text: str, calls: Sequence[ToolCall]) -> Message:

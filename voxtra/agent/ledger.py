@@ -9,12 +9,19 @@ from dataclasses import dataclass, field
 class Span:
     """A clause and the stretch of the line's sound that carries it, in samples from the utterance's start.
 
-    ``words`` are (word, offset in samples from the clause's start) where the TTS tells them.
+    Attributes:
+        text: the clause.
+        start, end: the sound queued for it so far.
+        expected: samples it will need, roughly; counts until it is ``complete``.
+        complete: True when all its sound is queued.
+        words: (word, offset in samples from ``start``) where the TTS tells them.
     """
 
     text: str
     start: int
     end: int
+    expected: int = 0
+    complete: bool = False
     words: list[tuple[str, int]] = field(default_factory=list)
 
 
@@ -24,9 +31,12 @@ class Ledger:
     def __init__(self) -> None:
         self.spans: list[Span] = []
 
-    def add(self, text: str, start: int) -> Span:
-        """A clause whose sound begins at ``start``; extend ``Span.end`` as sound is queued."""
-        span = Span(text, start, start)
+    def add(self, text: str, start: int, expected: int = 0) -> Span:
+        """A clause whose sound begins at ``start``.
+
+        Extend ``Span.end`` as sound is queued and set ``Span.complete`` after the last of it.
+        """
+        span = Span(text, start, start, expected)
         self.spans.append(span)
         return span
 
@@ -39,25 +49,32 @@ class Ledger:
         """The words heard when the sound stopped at ``position`` samples.
 
         By word timings where there are any, else in proportion to the clause's length; a word that was
-        cut counts when more than half of its share was heard.
+        cut counts when half of it was heard.
         """
         out: list[str] = []
         for span in self.spans:
-            if position >= span.end:
+            if position >= span.end and span.complete:
                 out.append(span.text)
                 continue
-            if position > span.start:
-                out.append(self._part(span, position - span.start))
+            out.append(self._part(span, position - span.start))
             break
         return " ".join(part for part in out if part)
 
     @staticmethod
     def _part(span: Span, played: int) -> str:
+        length = span.end - span.start
+        if not span.complete:
+            length = max(length, span.expected)
+        if played <= 0:
+            return ""
         if span.words:
-            return " ".join(word for word, offset in span.words if offset < played)
+            starts = [offset for _, offset in span.words]
+            ends = [*starts[1:], max(length, starts[-1])]
+            timed = zip(span.words, ends, strict=True)
+            return " ".join(word for (word, start), end in timed if start + end <= 2 * played)
         words = span.text.split()
         total = sum(len(word) + 1 for word in words)
-        share = played / max(1, span.end - span.start) * total
+        share = played / max(1, length) * total
         kept: list[str] = []
         reached = 0.0
         for word in words:

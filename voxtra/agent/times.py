@@ -53,15 +53,18 @@ class TurnTimes:
     def split(self) -> dict[str, float]:
         """The wait by its owner, in ms: ``endpointing, stt, llm, tts, framework, total``.
 
-        ``stt`` is what the transcript added to the silence threshold; ``framework`` is what no provider
-        and no policy accounts for, the handler's own work included.
+        ``stt`` is what the transcript added to the silence threshold; ``llm`` ends when the first clause
+        could be spoken; ``framework`` is what no provider and no policy accounts for, the handler's own
+        work included. Empty when the turn or the answer is missing.
         """
-        if not (self.speech_ended_at and self.played_at):
+        if not (self.speech_ended_at and self.decided_at and self.played_at):
             return {}
+        waited = self.decided_at - self.speech_ended_at
+        clause_at = [at for at in (self.llm_done_at, self.tts_started_at) if at > self.llm_started_at]
         parts = {
-            "endpointing": min(self.silence_ms, self.decided_at - self.speech_ended_at),
-            "stt": max(0.0, self.decided_at - self.speech_ended_at - self.silence_ms),
-            "llm": self._between(self.llm_started_at, self.llm_done_at or self.llm_first_at),
+            "endpointing": min(self.silence_ms, waited),
+            "stt": max(0.0, waited - self.silence_ms),
+            "llm": self._between(self.llm_started_at, min(clause_at, default=self.llm_first_at)),
             "tts": self._between(self.tts_started_at, self.tts_first_at),
         }
         total = self.played_at - self.speech_ended_at

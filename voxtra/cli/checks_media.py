@@ -15,11 +15,9 @@ from voxtra.ari.events import Event, StasisStart
 from voxtra.cli.checks import Check
 from voxtra.config import VoxtraConfig
 from voxtra.errors import ARINotFoundError, MediaError, TelephonyError
-from voxtra.media.audiosocket_transport import AudioSocketSettings
+from voxtra.media.configured import transport_settings
 from voxtra.media.line import Frame, Line, Offer, Transport
-from voxtra.media.rtp_line import RTPSettings
-from voxtra.media.transports import TransportSettings, open_transport
-from voxtra.media.websocket_transport import WebSocketSettings
+from voxtra.media.transports import open_transport
 
 DEADLINE_S = 5.0
 _ROUNDS = 3
@@ -28,44 +26,13 @@ _LOUD = 1000
 """Mean absolute sample above which a frame holds our tone (it is sent at 5,000)."""
 
 
-def media_settings(settings: VoxtraConfig) -> TransportSettings:
-    """How the media transport is to be opened."""
-    media = settings.media
-    if media.transport == "rtp":
-        low, high = media.rtp_ports or (40000, 49999)
-        return RTPSettings(
-            format=media.codec,
-            bind_host=media.bind_host,
-            advertised_host=media.advertise_host or "",
-            port_low=low,
-            port_high=high,
-        )
-    if media.transport == "audiosocket":
-        return AudioSocketSettings(
-            format=media.codec,
-            bind_host=media.bind_host,
-            bind_port=media.bind_port,
-            advertised_host=media.advertise_host or "",
-        )
-    if media.connection == "server":
-        return WebSocketSettings(format=media.codec, asterisk_url=settings.asterisk.url)
-    return WebSocketSettings(
-        format=media.codec,
-        client_id=media.client_id,
-        bind_host=media.bind_host,
-        bind_port=media.bind_port,
-        username=media.username,
-        password=media.password.get_secret_value(),
-    )
-
-
 async def check_media(settings: VoxtraConfig, ari: ARIClient) -> Check:
     """Does sound pass both ways, and how long does it take?
 
     Args:
         ari: a client with an application of its own, not connected yet.
     """
-    transport = open_transport(media_settings(settings))
+    transport = open_transport(transport_settings(settings.media, settings.asterisk.url))
     what = f"{settings.media.transport} {settings.media.codec}"
     try:
         async with asyncio.timeout(4 * DEADLINE_S):

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from pydantic import SecretStr
 
 from voxtra.config import FILE_NAME, VoxtraConfig
 from voxtra.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from voxtra.app import VoxtraApp
 
 TargetArgument: TypeAlias = Annotated[
     str,
@@ -108,13 +105,3 @@ def secrets_of(settings: VoxtraConfig) -> list[str]:
             if isinstance(value, SecretStr):
                 found.append(value.get_secret_value())
     return [secret for secret in found if secret]
-
-
-def configure(app: VoxtraApp, settings: VoxtraConfig) -> None:
-    """Hand an app its settings before it starts."""
-    asterisk = settings.asterisk
-    app.configure(
-        ari_url=asterisk.url,
-        ari_user=asterisk.user,
-        ari_password=asterisk.password.get_secret_value(),
-    )

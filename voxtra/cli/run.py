@@ -49,7 +49,7 @@ def command(
     app = load_app(target)
     settings = options.load_settings(config, given, app.settings)
     set_up_logging("debug" if debug else log_level, options.secrets_of(settings))
-    options.configure(app, settings)
+    app.configure(settings)
     return run_loop(_serve(app, grace))
 
 

@@ -13,6 +13,7 @@ from voxtra.cli.complain import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 
 if TYPE_CHECKING:
     from voxtra.app import VoxtraApp
+    from voxtra.errors import TelephonyError
 
 T = TypeVar("T")
 log = logging.getLogger("voxtra.cli")
@@ -95,14 +96,20 @@ async def serve(
     """
     asked = asyncio.ensure_future(stop.wait())
     running = asyncio.ensure_future(app.start())
+    broken: asyncio.Future[TelephonyError] | None = None
     try:
         await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
             on_ready()
-            await asked
+            broken = asyncio.ensure_future(app.wait_broken())
+            await asyncio.wait({broken, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                raise broken.result()
     finally:
         asked.cancel()
+        if broken is not None:
+            broken.cancel()
         code = await _stop(app, stop, grace_s)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -1,0 +1,244 @@
+"""One call's conversation: line, speech and turns joined, for ``say``, ``listen`` and barge-in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Sequence
+from dataclasses import dataclass
+
+from voxtra.agent.client import AgentClient
+from voxtra.agent.ears import Ears
+from voxtra.agent.mouth import Mouth, SayResult, Utterance
+from voxtra.agent.times import TurnTimes
+from voxtra.errors import PipelineNotConfiguredError
+from voxtra.events import ErrorEvent, EventType, UserTranscriptEvent, VoxtraEvent
+from voxtra.media.line import Line
+from voxtra.speech.base import STT, TTS, VAD, Transcript
+from voxtra.turns import (
+    BargeIn,
+    Decision,
+    Duck,
+    Resume,
+    SpeechStarted,
+    TurnDetection,
+    TurnDropped,
+    TurnEnded,
+    TurnMachine,
+)
+
+log = logging.getLogger("voxtra.agent")
+
+MAX_TURNS = 16
+"""Turns that may wait for ``listen``; the oldest goes when there are more."""
+STALE_MS = 10_000
+"""A turn that ended longer ago than this, with nobody listening, is no answer to what is asked now."""
+
+
+@dataclass(slots=True, frozen=True)
+class SpeechSetup:
+    """What a pipeline speaks and hears with. Providers are shared by all calls."""
+
+    stt: STT | None = None
+    tts: TTS | None = None
+    vad: VAD | None = None
+    language: str | None = None
+    hints: Sequence[str] = ()
+
+
+class VoicePipeline:
+    """The conversation on one line.
+
+    Everything a frame needs is done in plain calls on the line's own callback; no task, no queue and no
+    thread lies between a caller's 20 ms and the decision to stop the agent.
+
+    Args:
+        line: the call's sound; it stays the call's own.
+        speech: the providers.
+        agent: the conversation's memory.
+        turns: settings of turn-taking.
+        emit: takes the events of the conversation.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        speech: SpeechSetup,
+        agent: AgentClient,
+        *,
+        turns: TurnDetection,
+        emit: Callable[[VoxtraEvent], None],
+    ) -> None:
+        self.line = line
+        self.agent = agent
+        self._speech = speech
+        self._emit = emit
+        self._loop = asyncio.get_running_loop()
+        self._machine = TurnMachine(turns)
+        self._mouth = Mouth(line, speech.tts, self._audible)
+        self._saying: TurnTimes = TurnTimes()
+        self._turns: deque[tuple[TurnEnded, UserTranscriptEvent]] = deque(maxlen=MAX_TURNS)
+        self._changed = asyncio.Event()
+        self._ears: Ears | None = None
+        line.closed.add_done_callback(self._wake)
+        if speech.vad is not None:
+            self._ears = Ears(
+                line,
+                self._machine,
+                speech.vad,
+                speech.stt,
+                decide=self._decided,
+                partial=self._heard_part,
+                failed=self._failed,
+                language=speech.language,
+                hints=speech.hints,
+            )
+
+    # ---- speaking
+
+    @property
+    def speaking(self) -> bool:
+        """True while something is being said."""
+        return self._mouth.current is not None
+
+    async def say(
+        self, text: str | AsyncIterable[str], *, interruptible: bool = True, voice: str | None = None
+    ) -> SayResult:
+        """Speak; returns when it was heard, the caller interrupted, or the call ended.
+
+        The conversation's history is cut to what was heard.
+
+        Raises:
+            PipelineNotConfiguredError: there is no TTS.
+            TTSError: the provider failed.
+            LLMError: ``text`` is a reply being made, and the model failed.
+        """
+        if self._speech.tts is None:
+            raise PipelineNotConfiguredError("tts")
+        fresh = not self.agent.times.played_at
+        self._saying = times = self.agent.times if fresh else TurnTimes()
+        result = await self._mouth.say(text, interruptible=interruptible, voice=voice, times=times)
+        if result.reason != "finished":
+            self.agent.cut_to_heard(result.text, result.heard)
+        if times.played_at:
+            self._emit(
+                VoxtraEvent(
+                    type=EventType.AGENT_SPEECH_ENDED,
+                    data={"reason": result.reason, "heard": result.heard, "text": result.text},
+                )
+            )
+        return result
+
+    def interrupt(self) -> None:
+        """Cut in on what is being said, if that may be interrupted: silence within a frame."""
+        utterance = self._mouth.current
+        if utterance is not None and utterance.interruptible and not utterance.stopped.is_set():
+            self._mouth.stop()
+            self._emit(VoxtraEvent(type=EventType.BARGE_IN))
+
+    def _audible(self, audible: bool, utterance: Utterance) -> None:
+        now = self._loop.time() * 1000
+        decisions = self._machine.agent_audible(audible, now, interruptible=utterance.interruptible)
+        if self._ears is not None:
+            self._ears.act(decisions, now)
+        if audible:
+            data = {"text": utterance.ledger.text, "latency": self._saying.split()}
+            self._emit(VoxtraEvent(type=EventType.AGENT_SPEECH_STARTED, data=data))
+
+    # ---- listening
+
+    async def listen(self, timeout: float | None = None) -> UserTranscriptEvent | None:
+        """The caller's next turn; None when none began within ``timeout`` s, or the call ended.
+
+        A turn that has begun is waited for to its end, however long the caller speaks.
+
+        Raises:
+            PipelineNotConfiguredError: there is no STT.
+        """
+        if self._speech.stt is None:
+            raise PipelineNotConfiguredError("stt")
+        deadline = None if timeout is None else self._loop.time() + timeout
+        self._forget_stale()
+        while not self._turns:
+            if self.line.closed.done():
+                return None
+            left = None if deadline is None or self._machine.speaking else deadline - self._loop.time()
+            if left is not None and left <= 0:
+                return None
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue  # somebody may have begun to speak just now
+        return self._turns.popleft()[1]
+
+    def _forget_stale(self) -> None:
+        now = self._loop.time() * 1000
+        while self._turns and now - self._turns[0][0].speech_ended_at > STALE_MS:
+            self._turns.popleft()
+
+    def _wake(self, _: object = None) -> None:
+        self._changed.set()
+
+    def _decided(self, decision: Decision, now: float) -> None:
+        match decision:
+            case SpeechStarted():
+                self._emit(VoxtraEvent(type=EventType.USER_SPEECH_STARTED))
+                self._wake()
+            case Duck():
+                self.line.pause()
+            case Resume():
+                self.line.resume()
+            case BargeIn():
+                self.interrupt()
+            case TurnEnded():
+                self._turn_ended(decision)
+            case TurnDropped(reason=reason):
+                self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data={"dropped": reason}))
+                self._wake()
+            case _:
+                pass
+
+    def _turn_ended(self, turn: TurnEnded) -> None:
+        now = self._loop.time() * 1000
+        data = {
+            "started_ms_ago": round(now - turn.started_at),
+            "ended_ms_ago": round(now - turn.speech_ended_at),
+            "interrupted": turn.interrupted,
+        }
+        event = UserTranscriptEvent(text=turn.text, confidence=turn.confidence, data=data)
+        self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data=data))
+        self._emit(event)
+        self._emit(VoxtraEvent(type=EventType.TURN_ENDED, data=data | {"text": turn.text}))
+        utterance = self._mouth.current
+        if utterance is None or utterance.interruptible or utterance.stopped.is_set():
+            self._turns.append((turn, event))
+            self.agent.times = TurnTimes(
+                speech_ended_at=turn.speech_ended_at,
+                decided_at=turn.decided_at,
+                silence_ms=self._machine.settings.silence_threshold_ms,
+            )
+        self._wake()
+
+    def _heard_part(self, transcript: Transcript) -> None:
+        self._emit(
+            UserTranscriptEvent(
+                type=EventType.USER_TRANSCRIPT_PARTIAL,
+                text=transcript.text,
+                confidence=transcript.confidence,
+                is_final=False,
+            )
+        )
+
+    def _failed(self, error: Exception) -> None:
+        log.warning("speech recognition: %s", error)
+        self._emit(ErrorEvent(error_type=type(error).__name__, message=str(error)))
+
+    async def close(self) -> None:
+        """End the conversation. The line is left as it is. Idempotent."""
+        if self._ears is not None:
+            await self._ears.close()
+        self._mouth.stop()
+        self._wake()

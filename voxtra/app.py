@@ -1,0 +1,626 @@
+"""VoxtraApp: connects to Asterisk, finds the handler of each call, starts and ends everything in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import inspect
+import logging
+import signal
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from pydantic import BaseModel
+
+from voxtra.agent.pipeline import SpeechSetup
+from voxtra.ari import ARIClient, ConnectionState, StasisStart
+from voxtra.calls.leg import Leg, first_of
+from voxtra.calls.switchboard import Switchboard, new_id
+from voxtra.config import RouteConfig, VoxtraConfig
+from voxtra.errors import (
+    ARIConnectionLostError,
+    ARIError,
+    ConfigurationError,
+    NotConnectedError,
+    OriginateError,
+    RouteNotFoundError,
+    TelephonyConnectionError,
+    TelephonyError,
+)
+from voxtra.events import EventType, VoxtraEvent
+from voxtra.live import Shared
+from voxtra.media.configured import transport_settings
+from voxtra.media.transports import open_transport
+from voxtra.router import Handler, Router, on_call_is_old
+from voxtra.session import CallSession
+from voxtra.speech.base import LLM, STT, TTS, VAD, Provider
+from voxtra.speech.cache import CachedTTS
+from voxtra.speech.local import load_as
+from voxtra.turns import TurnDetection
+from voxtra.types import CallDirection
+
+if TYPE_CHECKING:
+    from voxtra.recording.sink import RecordingSink
+
+log = logging.getLogger("voxtra.app")
+
+MAX_WAITING = 200
+"""Calls that may arrive while the start-up hooks still run; more are sent back to the dialplan."""
+ANSWER_GRACE_S = 5.0
+"""How much longer than its ring timeout an outbound call is waited for."""
+FORCE_S = 5.0
+"""How long calls may take to end once they are told to."""
+
+Hook = Callable[[], Any]
+F = TypeVar("F", bound=Callable[..., Any])
+P = TypeVar("P", STT, TTS, LLM, VAD)
+
+
+class _Phase(Enum):
+    NEW = "new"
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class VoxtraApp:
+    """A phone application::
+
+        app = VoxtraApp(stt="local", tts="local", llm=OpenAILLM(model="..."))
+
+        @app.default()
+        async def reception(call):
+            await call.answer()
+            await call.say("Hello, how can I help?")
+            while user := await call.listen(timeout=10):
+                reply = await call.agent.respond(user.text)
+                await call.say(reply.text)
+
+    Args:
+        ari_url: Asterisk's HTTP server; else VOXTRA_ARI_URL, else http://localhost:8088.
+        ari_user, ari_password: of ari.conf; else VOXTRA_ARI_USER, VOXTRA_ARI_PASSWORD.
+        app_name: the name in the dialplan's ``Stasis(name)``; ``"voxtra"``.
+        reconnect_interval: longest wait between attempts to reconnect, s.
+        debug: log everything voxtra does.
+        router: routes made elsewhere.
+        stt, llm, tts, vad: a provider, its name (``"local"``, ``"openai"``), or its settings. With any of
+            stt and tts every call gets a voice pipeline of its own.
+        recording_sink: where recordings go; None = the folder ``recordings``.
+        turn_detection: settings of turn-taking, a :class:`~voxtra.turns.TurnDetection` or a dict.
+        instructions: the system prompt of every call's conversation.
+        media: settings of the media transport, see :class:`~voxtra.config.MediaConfig`.
+        drain_s: how long ``stop`` lets calls go on before it hangs them up.
+
+    Raises:
+        ConfigurationError: a setting can't be; the message names it.
+    """
+
+    def __init__(
+        self,
+        ari_url: str = "",
+        ari_user: str = "",
+        ari_password: str = "",
+        *,
+        app_name: str = "",
+        reconnect_interval: float | None = None,
+        debug: bool = False,
+        router: Router | None = None,
+        stt: STT | BaseModel | str | None = None,
+        llm: LLM | BaseModel | str | None = None,
+        tts: TTS | BaseModel | str | None = None,
+        vad: VAD | BaseModel | str | None = None,
+        recording_sink: RecordingSink | None = None,
+        turn_detection: TurnDetection | dict[str, Any] | None = None,
+        instructions: str = "",
+        media: Mapping[str, Any] | None = None,
+        drain_s: float = 5.0,
+    ) -> None:
+        keywords: dict[str, Any] = {
+            "asterisk.url": ari_url or None,
+            "asterisk.user": ari_user or None,
+            "asterisk.password": ari_password or None,
+            "asterisk.app_name": app_name or None,
+            "asterisk.reconnect_interval": reconnect_interval,
+            **{f"media.{name}": value for name, value in (media or {}).items()},
+        }
+        self.settings = VoxtraConfig.load(
+            keywords={name: value for name, value in keywords.items() if value is not None}
+        )
+        if debug:
+            logging.getLogger("voxtra").setLevel(logging.DEBUG)
+        self.router = router if router is not None else Router()
+        self._given = {STT: stt, LLM: llm, TTS: tts, VAD: vad}
+        for kind, part in self._given.items():
+            if part is not None and not isinstance(part, (kind, str, BaseModel)):
+                raise ConfigurationError(
+                    f"{kind.__name__.lower()}={part!r}: a {kind.__name__} provider, its name, or its settings"
+                )
+        self._turns = TurnDetection.of(turn_detection)
+        self._instructions = instructions
+        self._recording_sink = recording_sink
+        self._drain_s = drain_s
+        self._startup: list[Hook] = []
+        self._shutdown: list[Hook] = []
+        self._listeners: list[tuple[EventType | None, Callable[..., Any]]] = []
+        self._phase = _Phase.NEW
+        self._sessions: dict[str, CallSession] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._waiting: deque[StasisStart] = deque()
+        self._shared: Shared | None = None
+        self._resources = contextlib.AsyncExitStack()
+        self._broken: asyncio.Future[TelephonyError] | None = None
+
+    @classmethod
+    def with_asterisk(
+        cls, *, ari_url: str, ari_user: str, ari_password: str, app_name: str = "voxtra", **options: Any
+    ) -> Self:
+        """An app for one Asterisk; ``options`` as of the constructor."""
+        return cls(ari_url, ari_user, ari_password, app_name=app_name, **options)
+
+    @classmethod
+    def from_config(cls, config: VoxtraConfig, **options: Any) -> Self:
+        """An app with these settings; ``options`` as of the constructor."""
+        app = cls(**options)
+        app.configure(config)
+        return app
+
+    @classmethod
+    def from_yaml(cls, path: str, **options: Any) -> Self:
+        """An app with the settings of a YAML file. Raises ConfigurationError."""
+        return cls.from_config(VoxtraConfig.from_yaml(path), **options)
+
+    def configure(self, settings: VoxtraConfig) -> None:
+        """Replace all settings, before the start.
+
+        Raises:
+            ConfigurationError: the app is started already.
+        """
+        if self._phase not in (_Phase.NEW, _Phase.STOPPED):
+            raise ConfigurationError("settings can't change while the app runs: stop() it first")
+        self.settings = settings
+
+    # ---- what is registered
+
+    def route(
+        self,
+        *args: object,
+        extension: str | None = None,
+        number: str | None = None,
+        name: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        **unknown: object,
+    ) -> Callable[[F], F]:
+        """Decorator: the handler of calls to ``extension`` and / or from ``number``; see :class:`Router`."""
+        return self.router.route(
+            *args, extension=extension, number=number, name=name, metadata=metadata, **unknown
+        )
+
+    def default(self, *handlers: Any) -> Callable[[F], F]:
+        """Decorator: the handler of calls that nothing else takes."""
+        return self.router.default(*handlers)
+
+    default_route = default
+
+    def on_call(self, *args: Any, **options: Any) -> Any:
+        """Deprecated: :meth:`route` with options, :meth:`default` without."""
+        on_call_is_old()
+        if args and callable(args[0]):
+            return self.router.default()(args[0])
+        return self.router.route(*args, **options) if args or options else self.router.default()
+
+    def on_startup(self, hook: F) -> F:
+        """Decorator: run once Asterisk is connected, before the first call is taken."""
+        self._startup.append(hook)
+        return hook
+
+    def on_shutdown(self, hook: F) -> F:
+        """Decorator: run when the app stops, after its calls have ended."""
+        self._shutdown.append(hook)
+        return hook
+
+    def on(self, event_type: EventType | str | None = None) -> Callable[[F], F]:
+        """Decorator: ``listener(event)`` for the events of all calls; None = of every type.
+
+        A plain function is called on the spot; an async one runs beside the call's handler.
+        """
+        try:
+            wanted = EventType(event_type) if event_type is not None else None
+        except ValueError:
+            raise ConfigurationError(f"on({event_type!r}): events are {', '.join(EventType)}") from None
+
+        def register(listener: F) -> F:
+            self._listeners.append((wanted, listener))
+            return listener
+
+        return register
+
+    # ---- what it is
+
+    @property
+    def app_name(self) -> str:
+        """Name of the Stasis application."""
+        return self.settings.asterisk.app_name
+
+    @property
+    def active_sessions(self) -> list[CallSession]:
+        """The calls that live now."""
+        return list(self._sessions.values())
+
+    def get_session(self, session_id: str) -> CallSession | None:
+        """The living call of this id, None when there is none."""
+        return self._sessions.get(session_id)
+
+    @property
+    def is_running(self) -> bool:
+        """True between ``start`` and ``stop``."""
+        return self._phase in (_Phase.RUNNING, _Phase.DRAINING)
+
+    @property
+    def is_ready(self) -> bool:
+        """True while calls are taken: running, and Asterisk connected."""
+        return self._phase is _Phase.RUNNING and self._shared is not None and self._shared.ari.ready
+
+    @property
+    def ari(self) -> ARIClient:
+        """The ARI client. Raises NotConnectedError (a RuntimeError) when the app is not started."""
+        if self._shared is None:
+            raise NotConnectedError("the app is not started: await app.start() first")
+        return self._shared.ari
+
+    telephony = ari
+
+    # ---- starting and stopping
+
+    async def start(self) -> None:
+        """Load speech, connect, run the start-up hooks. Returns once calls are taken.
+
+        An Asterisk that isn't there yet is waited for.
+
+        Raises:
+            ConfigurationError: a setting can't be, or an extra is missing.
+            AuthenticationError: Asterisk refuses user or password.
+            MediaError: a port of the media transport is taken.
+        """
+        if self._phase not in (_Phase.NEW, _Phase.STOPPED):
+            raise ConfigurationError(f"the app is {self._phase.value} already")
+        self._phase = _Phase.STARTING
+        self._resources = contextlib.AsyncExitStack()
+        self._broken = asyncio.get_running_loop().create_future()
+        try:
+            await self._start()
+        except BaseException:
+            await self._release()
+            raise
+        if self._phase is _Phase.STARTING:
+            self._phase = _Phase.RUNNING
+        while self._waiting:
+            self._take(self._waiting.popleft())
+
+    async def _start(self) -> None:
+        settings = self.settings
+        self._register_routes(settings.routes)
+        if not self.router:
+            log.warning("no handler: write @app.default() or @app.route(...); calls will be hung up")
+        speech, llm = self._load_speech()
+        transport = open_transport(transport_settings(settings.media, settings.asterisk.url))
+        ari = ARIClient(
+            settings.asterisk.url,
+            settings.asterisk.user,
+            settings.asterisk.password.get_secret_value(),
+            app=settings.asterisk.app_name,
+            reconnect_s=(
+                min(0.25, settings.asterisk.reconnect_interval),
+                settings.asterisk.reconnect_interval,
+            ),
+        )
+        await self._warm_up(speech, llm)
+        await transport.start()
+        self._resources.push_async_callback(transport.close)
+        self._resources.push_async_callback(ari.close)
+        switchboard = Switchboard(ari, self._take)
+        self._resources.push_async_callback(switchboard.close)
+        ari.on_state(self._connection)
+        self._shared = Shared(
+            app_name=settings.asterisk.app_name,
+            ari=ari,
+            switchboard=switchboard,
+            transport=transport,
+            speech=speech,
+            llm=llm,
+            turns=self._turns,
+            instructions=self._instructions or (settings.llm and settings.llm.system_prompt) or "",
+            recording_sink=self._recording_sink,
+        )
+        await ari.connect()
+        for hook in self._startup:
+            await _run_hook(hook)
+
+    def _register_routes(self, routes: list[RouteConfig]) -> None:
+        known = {(route.name, route.extension, route.number) for route in self.router.routes}
+        for route in routes:
+            name = route.name or route.handler
+            if (name, route.extension, route.number) not in known:
+                handler = _imported(route.handler)
+                self.router.route(
+                    extension=route.extension, number=route.number, name=name, metadata=route.metadata
+                )(handler)
+
+    def _load_speech(self) -> tuple[SpeechSetup, LLM | None]:
+        stt = self._provider(STT, self.settings.stt)
+        tts = self._provider(TTS, self.settings.tts)
+        llm = self._provider(LLM, self.settings.llm)
+        vad = self._provider(VAD, self.settings.vad)
+        if vad is None and (stt is not None or tts is not None):
+            vad = load_as(VAD, "webrtc")
+        if tts is not None and not isinstance(tts, CachedTTS):
+            tts = CachedTTS(tts)
+        return SpeechSetup(stt=stt, tts=tts, vad=vad), llm
+
+    def _provider(self, kind: type[P], configured: BaseModel | None) -> P | None:
+        given = self._given[kind]
+        if isinstance(given, kind):
+            return given
+        source = given if given is not None else configured
+        if source is None:
+            return None
+        assert isinstance(source, (str, BaseModel))
+        provider = load_as(kind, source)
+        self._resources.push_async_callback(provider.close)  # ours, as we made it
+        return provider
+
+    async def _warm_up(self, speech: SpeechSetup, llm: LLM | None) -> None:
+        parts: list[Provider] = [p for p in (speech.stt, speech.tts, speech.vad, llm) if p is not None]
+        await asyncio.gather(*(part.warm_up() for part in parts))
+
+    async def stop(self, drain_s: float | None = None) -> None:
+        """Take no more calls, let those that live end, run the shutdown hooks, disconnect. Idempotent.
+
+        Args:
+            drain_s: how long calls may go on before they are hung up; None = the app's own.
+        """
+        if self._phase in (_Phase.NEW, _Phase.STOPPED):
+            return
+        self._phase = _Phase.DRAINING
+        try:
+            await self._drain(self._drain_s if drain_s is None else drain_s)
+            for hook in self._shutdown:
+                try:
+                    await _run_hook(hook)
+                except Exception:
+                    log.exception("a shutdown hook failed; the others go on")
+        finally:
+            await self._release()
+
+    async def _drain(self, drain_s: float) -> None:
+        if self._running:
+            log.info("stopping: %d calls may go on for %g s", len(self._running), drain_s)
+            await asyncio.wait(self._running, timeout=drain_s)
+        if self._running:
+            log.warning("stopping: %d calls are hung up", len(self._running))
+            for task in self._running:
+                task.cancel()
+            await asyncio.wait(self._running, timeout=FORCE_S)
+
+    async def _release(self) -> None:
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=FORCE_S)
+        await self._resources.aclose()
+        self._shared = None
+        self._waiting.clear()
+        self._phase = _Phase.STOPPED
+
+    async def run_async(self) -> None:
+        """Start, and run until SIGINT, SIGTERM or ``stop()``; then stop in good order.
+
+        Raises:
+            TelephonyError: the connection failed for good (password refused, name taken by another client).
+        """
+        loop = asyncio.get_running_loop()
+        asked = asyncio.Event()
+        handled = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):  # not the main thread
+                loop.add_signal_handler(number, asked.set)
+                handled.append(number)
+        waits = [asyncio.ensure_future(asked.wait())]
+        try:
+            starting = asyncio.ensure_future(self.start())
+            waits.append(starting)  # type: ignore[arg-type]
+            await first_of(*waits)
+            if not starting.done():
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+                return
+            starting.result()
+            broken = asyncio.ensure_future(self.wait_broken())
+            waits.append(broken)  # type: ignore[arg-type]
+            await first_of(waits[0], broken)
+            if broken.done() and self._phase is _Phase.RUNNING:
+                raise broken.result()
+        finally:
+            for number in handled:
+                loop.remove_signal_handler(number)
+            await self.stop()
+            for wait in waits:
+                wait.cancel()
+
+    def run(self) -> None:
+        """:meth:`run_async` in a loop of its own, on uvloop where it is installed."""
+        try:
+            import uvloop
+        except ImportError:
+            asyncio.run(self.run_async())
+            return
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self.run_async())
+
+    async def wait_broken(self) -> TelephonyError:
+        """Wait until the connection has failed for good, and return why. Also returns at ``stop``."""
+        if self._broken is None:
+            raise NotConnectedError("the app is not started: await app.start() first")
+        return await asyncio.shield(self._broken)
+
+    def _connection(self, state: ConnectionState) -> None:
+        ari = self._shared.ari if self._shared is not None else None
+        error = ari.last_error if ari is not None else None
+        if state is ConnectionState.LOST:
+            log.warning("Asterisk is gone, reconnecting: %s", error)
+        elif state is ConnectionState.READY:
+            log.info("connected to %s", ari.url if ari is not None else "Asterisk")
+        elif state in (ConnectionState.REPLACED, ConnectionState.FAILED):
+            reason = error or TelephonyConnectionError(f"the connection to Asterisk has {state}")
+            log.error("no more calls: %s", reason)
+            if self._broken is not None and not self._broken.done():
+                self._broken.set_result(reason)
+
+    # ---- calls
+
+    def _take(self, event: StasisStart) -> None:
+        """A call has come in."""
+        if self._phase is _Phase.STARTING and len(self._waiting) < MAX_WAITING:
+            self._waiting.append(event)
+            return
+        shared = self._shared
+        if shared is None:
+            return
+        channel = event.channel
+        if self._phase is not _Phase.RUNNING:
+            log.info("stopping: call %s goes back to the dialplan", channel.id)
+            shared.switchboard.chore(
+                shared.switchboard.gone(shared.ari.channels.continue_in_dialplan(channel_id=channel.id))
+            )
+            return
+        leg = Leg(shared.ari, shared.switchboard, channel.id, channel)
+        leg.entered.set_result(event)
+        if channel.state == "Up":
+            leg.up.set()
+        session = CallSession(
+            shared,
+            leg,
+            CallDirection.INBOUND,
+            caller_id=channel.caller.number,
+            called_number=channel.dialplan.exten,
+        )
+        self._live(session, self._handle)
+
+    def _live(self, session: CallSession, handler: Callable[[CallSession], Awaitable[None]] | None) -> None:
+        self._sessions[session.id] = session
+        if self._listeners:
+            session.observe(lambda event: self._tell(session, event))
+        task = asyncio.ensure_future(session._run(handler))
+        self._running.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._running.discard(task)
+            self._sessions.pop(session.id, None)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("call %s ended badly", session.id, exc_info=error)
+
+        task.add_done_callback(done)
+
+    async def _handle(self, session: CallSession) -> None:
+        channel = session._leg.channel
+        info = {"channel": channel.name, "args": list(session._leg.entered.result().args)}
+        try:
+            found = await self.router.resolve(
+                extension=session.called_number, number=session.caller_id, call_info=info
+            )
+        except RouteNotFoundError as error:
+            log.warning("call %s: %s", session.id, error)
+            await session.hangup("unallocated")
+            return
+        session.metadata.update(found.metadata)
+        log.info(
+            "call from %s to %s: %s", session.caller_id or "?", session.called_number, found.name,
+            extra={"call_id": session.id},
+        )  # fmt: skip
+        await found.handler(session)
+
+    def _tell(self, session: CallSession, event: VoxtraEvent) -> None:
+        for wanted, listener in self._listeners:
+            if wanted is None or wanted is event.type:
+                result = listener(event)
+                if inspect.iscoroutine(result):
+                    session._live.spawn(result, f"on({event.type})")
+
+    async def originate(
+        self,
+        endpoint: str,
+        *,
+        caller_id: str = "",
+        timeout: float = 30,
+        variables: Mapping[str, str] | None = None,
+    ) -> CallSession:
+        """Place a call; returns once it is answered.
+
+        Args:
+            endpoint: ``"PJSIP/alice"``, ``"PJSIP/+4420...@trunk"``, ``"Local/100@default"``.
+            caller_id: what the callee sees, ``"Name <number>"`` or a number.
+            timeout: how long it may ring, s.
+            variables: channel variables; ``PJSIP_HEADER(add,X-Name)`` adds a SIP header.
+
+        Raises:
+            NotConnectedError: (a RuntimeError) the app is not connected.
+            OriginateError: not answered; ``outcome`` is busy, no_answer, rejected or failed.
+        """
+        shared = self._shared
+        if shared is None or not shared.ari.ready:
+            raise NotConnectedError("the app is not connected to Asterisk: no call can be placed")
+        if "/" not in endpoint:
+            raise ConfigurationError(f"endpoint {endpoint!r}: want TECHNOLOGY/resource, like 'PJSIP/alice'")
+        leg = Leg(shared.ari, shared.switchboard, new_id("call"))
+        session = CallSession(
+            shared, leg, CallDirection.OUTBOUND, caller_id=caller_id, called_number=endpoint
+        )
+        try:
+            await shared.ari.channels.originate_with_id(
+                channel_id=leg.id,
+                endpoint=endpoint,
+                app=shared.app_name,
+                caller_id=caller_id or None,
+                timeout=max(1, round(timeout)),
+                variables=dict(variables or {}),
+            )
+        except ARIError as error:
+            leg.close()
+            if isinstance(error, ARIConnectionLostError):
+                raise
+            raise OriginateError(f"call to {endpoint}: {error.detail or error}", outcome="failed") from error
+        self._live(session, None)
+        try:
+            await first_of(leg.entered, leg.ended, timeout=timeout + ANSWER_GRACE_S)
+        except asyncio.CancelledError:
+            shared.switchboard.chore(shared.switchboard.gone(leg.hangup("no_answer")))
+            raise
+        if leg.entered.done() and not leg.is_over:
+            leg.up.set()
+            session._mark_answered()
+            return session
+        if not leg.is_over:
+            await session.hangup("no_answer")
+        end = await leg.cause_known()
+        raise OriginateError.of(endpoint, end.cause, end.text)
+
+
+async def _run_hook(hook: Hook) -> None:
+    result = hook()
+    if inspect.isawaitable(result):
+        await result
+
+
+def _imported(target: str) -> Handler:
+    module, _, name = target.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"routes: handler {target!r} can't be imported: {error}") from None
+    handler: Handler = found
+    return handler

@@ -1,0 +1,251 @@
+"""The life of one call: its tasks, its sound, and the order in which all of it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from voxtra.agent.client import AgentClient
+from voxtra.agent.pipeline import SpeechSetup, VoicePipeline
+from voxtra.ari import ARIClient
+from voxtra.calls.leg import HangupReason, Leg, first_of
+from voxtra.calls.media import CallMedia
+from voxtra.calls.switchboard import Switchboard
+from voxtra.errors import (
+    ARIConnectionLostError,
+    ARIError,
+    ARITimeoutError,
+    CallEndedError,
+    NotConnectedError,
+    TelephonyConnectionError,
+)
+from voxtra.events import EventType, VoxtraEvent
+from voxtra.media.line import Transport
+from voxtra.speech.base import LLM
+from voxtra.turns import TurnDetection
+
+if TYPE_CHECKING:
+    from voxtra.recording.sink import RecordingSink
+
+log = logging.getLogger("voxtra.call")
+
+HANDLER_GRACE_S = 5.0
+"""How long a handler may go on after the far end hung up, before it is cancelled."""
+CALLBACK_S = 30.0
+"""How long one callback may take."""
+HANGUP_S = 60.0
+"""How long hanging up is tried while Asterisk can't be reached."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all calls of an app share."""
+
+    app_name: str
+    ari: ARIClient
+    switchboard: Switchboard
+    transport: Transport
+    speech: SpeechSetup
+    llm: LLM | None
+    turns: TurnDetection
+    instructions: str
+    recording_sink: RecordingSink | None
+
+
+class LiveCall:
+    """What belongs to one call, and dies with it.
+
+    Args:
+        emit: takes the call's events.
+        on_end: awaited once the call has ended and its sound is closed, before its handler's grace.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        leg: Leg,
+        *,
+        agent: AgentClient,
+        emit: Callable[[VoxtraEvent], None],
+        on_end: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.shared = shared
+        self.leg = leg
+        self.agent = agent
+        self.media: CallMedia | None = None
+        self.pipeline: VoicePipeline | None = None
+        self._emit = emit
+        self._on_end = on_end
+        self._opening = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._group: asyncio.TaskGroup | None = None
+
+    @property
+    def has_speech(self) -> bool:
+        """Whether this call can hear or speak words."""
+        return self.shared.speech.stt is not None or self.shared.speech.tts is not None
+
+    # ---- sound
+
+    async def sound(self) -> CallMedia:
+        """The call's media, joined to the caller; opened (again) when it isn't there.
+
+        Raises:
+            CallEndedError: the call ended before.
+            MediaError, ARIError: no line came about.
+        """
+        self.leg.check()
+        return await self.until_end(self._sound())
+
+    async def _sound(self) -> CallMedia:
+        async with self._opening:
+            if self.media is not None and self.media.line.closed.done():
+                await self._close_media()
+            if self.media is None:
+                self.media = await CallMedia.open(
+                    self.shared.ari, self.shared.switchboard, self.shared.transport, self.leg
+                )
+                self._begin_media(self.media)
+            if self.leg.up.is_set():
+                await self.media.join()
+            return self.media
+
+    def _begin_media(self, media: CallMedia) -> None:
+        line = media.line
+        if self.has_speech:
+            self.pipeline = VoicePipeline(
+                line, self.shared.speech, self.agent, turns=self.shared.turns, emit=self._emit
+            )
+        data = {"transport": line.transport, "codec": line.codec, "rate": line.rate}
+        self._emit(VoxtraEvent(type=EventType.MEDIA_STARTED, data=data))
+        line.closed.add_done_callback(
+            lambda closed: self._emit(
+                VoxtraEvent(type=EventType.MEDIA_STOPPED, data={"reason": closed.result()})
+            )
+        )
+
+    async def conversation(self) -> VoicePipeline:
+        """The pipeline on the call's line. Raises as :meth:`sound`."""
+        await self.sound()
+        assert self.pipeline is not None
+        return self.pipeline
+
+    async def _close_media(self) -> None:
+        media, self.media = self.media, None
+        pipeline, self.pipeline = self.pipeline, None
+        if media is not None:
+            await media.line.close()  # first of all: every verb under way ends by it
+        if pipeline is not None:
+            await pipeline.close()
+        if media is not None:
+            await media.close()
+
+    async def prepare(self) -> None:
+        """Open the line while the call rings, so that the first word needs no set-up."""
+        try:
+            await self.sound()
+        except CallEndedError:
+            pass  # it was short
+        except Exception as error:  # noqa: BLE001 - said now, and raised to the handler when it wants sound
+            log.warning("no sound for this call yet: %s", error)
+
+    async def until_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """``work``, cut short with CallEndedError when the call ends first."""
+        task = asyncio.ensure_future(work)
+        try:
+            await first_of(task, self.leg.ended)
+            if not task.done():
+                self.leg.check()
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    # ---- tasks
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run ``work`` beside the handler; its failure is logged and is its own. It ends with the call."""
+        if self._group is None:
+            work.close()
+            return
+        task = self._group.create_task(self.guard(work, name), name=f"{name} {self.leg.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def guard(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Await ``work`` with a bound; what fails in it is logged and stays there."""
+        try:
+            async with asyncio.timeout(CALLBACK_S if name != "prepare" else None):
+                await work
+        except CallEndedError as error:
+            log.debug("%s: %s", name, error)
+        except TimeoutError:
+            log.error("%s took longer than %g s and was cut short", name, CALLBACK_S)
+        except Exception:
+            log.exception("%s failed", name)
+
+    async def run(self, handler: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
+        """Live until the call is over, and leave nothing behind.
+
+        Args:
+            handler: the app's code for the call; when it returns, the call is hung up. None: the call
+                lives until somebody ends it.
+        """
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self.spawn(self.leg.watch(), "watch")
+                if self.has_speech:
+                    self.spawn(self.prepare(), "prepare")
+                task = self._group.create_task(handler(), name=f"handler {self.leg.id}") if handler else None
+                await first_of(self.leg.ended, *([task] if task else []))
+                if not self.leg.is_over:
+                    await self.hangup("normal")
+                await self._wind_up(task)
+        finally:
+            self._group = None
+            await self._clear_up()
+
+    async def _wind_up(self, handler: asyncio.Task[None] | None) -> None:
+        await self._close_media()
+        await self.leg.cause_known()
+        await self._on_end()
+        if handler is not None and not handler.done():
+            await asyncio.wait({handler}, timeout=HANDLER_GRACE_S)
+            if handler.cancel():
+                log.debug("the handler of %s was still busy after the call's end: cancelled", self.leg.id)
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def _clear_up(self) -> None:
+        """What must not remain, however the call ended: also after an error or a forced stop."""
+        if not self.leg.is_over:
+            await self.shared.switchboard.gone(self.leg.hangup())
+        await self._close_media()
+        self.leg.close()
+
+    async def hangup(self, reason: HangupReason) -> None:
+        """Hang up, and be sure of it: while Asterisk can't be reached it is tried again."""
+        give_up = asyncio.get_running_loop().time() + HANGUP_S
+        while not self.leg.is_over:
+            try:
+                return await self.leg.hangup(reason)
+            except (ARIConnectionLostError, ARITimeoutError, NotConnectedError) as error:
+                left = give_up - asyncio.get_running_loop().time()
+                if left <= 0:
+                    raise
+                log.warning("%s: not hung up yet, trying on: %s", self.leg.id, error)
+                try:
+                    await self.shared.ari.wait_ready(left)
+                except TelephonyConnectionError as gone:
+                    log.error("%s: could not be hung up: %s", self.leg.id, gone)
+                    raise
+            except ARIError:
+                if not self.leg.is_over:
+                    raise
+        return None

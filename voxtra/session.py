@@ -1,0 +1,464 @@
+"""CallSession: one call, as a handler holds it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from voxtra.agent.client import AgentClient
+from voxtra.agent.mouth import SayResult
+from voxtra.agent.pipeline import VoicePipeline
+from voxtra.ari import ARIClient, ChannelDtmfReceived, Event
+from voxtra.calls.audio import AudioOut, AudioTap
+from voxtra.calls.dtmf import DigitCollector, Digits
+from voxtra.calls.leg import HangupReason, Leg, LegEnd, first_of
+from voxtra.calls.prompts import PlayResult, Prompts
+from voxtra.errors import CallEndedError, PipelineNotConfiguredError
+from voxtra.events import (
+    CallEndedEvent,
+    CallStartedEvent,
+    DTMFEvent,
+    ErrorEvent,
+    EventType,
+    UserTranscriptEvent,
+    VoxtraEvent,
+)
+from voxtra.live import LiveCall, Shared
+from voxtra.types import AudioChunk, AudioCodec, CallDirection, CallState
+
+if TYPE_CHECKING:
+    from voxtra.recording.call import CallRecorder
+    from voxtra.recording.sink import RecordingSink
+
+log = logging.getLogger("voxtra.call")
+
+MAX_EVENTS = 1000
+"""Events that ``_event_queue`` keeps; the oldest go first."""
+MAX_DIGITS_AHEAD = 64
+"""Keys that may be pressed before somebody asks for them; the oldest go first."""
+LINE_BACK_S = 1.0
+"""How long a lost line may be the first sign of a call's end."""
+
+C = TypeVar("C", bound=Callable[..., Awaitable[Any]])
+
+
+class CallSession:
+    """A call. Made by :class:`~voxtra.app.VoxtraApp` for every call that comes in and every ``originate``.
+
+    When the far end hangs up, whatever is under way ends at once: ``say`` and ``play_file`` with the
+    reason ``hangup``, ``listen`` and ``listen_dtmf`` with nothing; the next verb raises
+    :class:`~voxtra.errors.CallEndedError`, which a handler may let pass.
+
+    Attributes:
+        id: Asterisk's channel id.
+        caller_id: number of the calling party.
+        called_number: dialled extension or DID; for an outbound call, the endpoint.
+        direction: inbound or outbound.
+        metadata: yours; begins with the route's metadata.
+        app_name: name of the Stasis application.
+        agent: the conversation with the language model.
+    """
+
+    def __init__(
+        self, shared: Shared, leg: Leg, direction: CallDirection, *, caller_id: str, called_number: str
+    ) -> None:
+        self.id = leg.id
+        self.caller_id = caller_id
+        self.called_number = called_number
+        self.direction = direction
+        self.metadata: dict[str, Any] = {}
+        self.app_name = shared.app_name
+        self.agent = AgentClient(shared.llm, instructions=shared.instructions, emit=self._emit)
+        self._shared = shared
+        self._leg = leg
+        self._loop = asyncio.get_running_loop()
+        self._state = CallState.RINGING
+        self._answered_at: float | None = None
+        self._ended_at: float | None = None
+        self._event_queue: asyncio.Queue[VoxtraEvent] = asyncio.Queue(MAX_EVENTS)
+        self._dtmf_queue: asyncio.Queue[str] = asyncio.Queue(MAX_DIGITS_AHEAD)
+        self._default_recording_sink = shared.recording_sink
+        self._observers: tuple[Callable[[VoxtraEvent], None], ...] = ()
+        self._on_hangup: list[Callable[[], Awaitable[Any]]] = []
+        self._on_dtmf: list[Callable[[str], Awaitable[Any]]] = []
+        self._recorder: CallRecorder | None = None
+        self._out: AudioOut | None = None
+        self._prompts = Prompts(shared.ari, shared.switchboard, leg)
+        self._live = LiveCall(shared, leg, agent=self.agent, emit=self._emit, on_end=self._ended)
+        leg.on_event(self._take)
+        if leg.up.is_set():
+            self._mark_answered()
+
+    def __repr__(self) -> str:
+        return f"<CallSession {self.id} {self.caller_id!r} -> {self.called_number!r} {self.state}>"
+
+    # ---- what it is
+
+    @property
+    def state(self) -> CallState:
+        """Where the call stands."""
+        return self._state
+
+    @property
+    def is_active(self) -> bool:
+        """True until the call has ended."""
+        return not self._leg.is_over
+
+    @property
+    def duration(self) -> float:
+        """Seconds since the answer; 0 before it, and no longer growing after the end."""
+        if self._answered_at is None:
+            return 0.0
+        return (self._ended_at or self._loop.time()) - self._answered_at
+
+    @property
+    def end(self) -> LegEnd | None:
+        """How the call ended (``reason``, Q.850 ``cause``, ``text``); None while it lives."""
+        return self._leg.ended.result() if self._leg.is_over else None
+
+    @property
+    def _ari(self) -> ARIClient:
+        return self._shared.ari
+
+    @property
+    def _pipeline(self) -> VoicePipeline | None:
+        return self._live.pipeline
+
+    # ---- lifecycle
+
+    async def answer(self) -> None:
+        """Answer the call. Answered already is as good.
+
+        Raises:
+            CallEndedError: the caller has gone.
+        """
+        await self._leg.answer()
+        self._mark_answered()
+        if self._live.media is not None:
+            await self._live.sound()
+
+    def _mark_answered(self) -> None:
+        if self._answered_at is None:
+            self._answered_at = self._loop.time()
+            self._state = CallState.IN_PROGRESS
+            self._emit(VoxtraEvent(type=EventType.CALL_ANSWERED))
+
+    async def hangup(self, reason: HangupReason = "normal") -> None:
+        """End the call. Ended already is as good. What ``send_audio`` queued is heard first.
+
+        Args:
+            reason: before the answer it decides what the caller is told: ``busy`` (SIP 486),
+                ``rejected`` (403), ``no_answer`` (480), ``unallocated`` (404) ...
+        """
+        if self._out is not None and self.is_active:
+            await self._out.drained(self._leg.ended)
+        await self._live.hangup(reason)
+
+    async def _ready(self) -> None:
+        """A verb that makes sound answers first, when nobody did."""
+        self._leg.check()
+        if self._answered_at is None:
+            await self.answer()
+
+    # ---- speech
+
+    async def say(
+        self, text: str | AsyncIterable[str], *, interruptible: bool = True, voice: str | None = None
+    ) -> SayResult:
+        """Speak; returns when it was heard, the caller interrupted, or the call ended.
+
+        Args:
+            text: words, or a stream of them as ``call.agent.stream(...)`` gives: the first clause is
+                spoken as soon as it stands.
+            interruptible: whether the caller may cut in, by voice or by a key.
+            voice: one of the TTS's voices; None = its own.
+
+        Returns:
+            ``reason`` (``finished``, ``interrupted``, ``hangup``, ``failed``), ``heard``, ``text``.
+
+        Raises:
+            PipelineNotConfiguredError: (a RuntimeError) the app has no TTS.
+            CallEndedError: the call was over already.
+            TTSError: the provider failed.
+        """
+        self._leg.check()
+        if self._shared.speech.tts is None:
+            raise PipelineNotConfiguredError("tts")
+        words = text if isinstance(text, AsyncIterable) else str(text)
+        try:
+            await self._ready()
+            pipeline = await self._live.conversation()
+        except CallEndedError:
+            return SayResult("hangup", "", words if isinstance(words, str) else "")
+        result = await pipeline.say(words, interruptible=interruptible, voice=voice)
+        if result.reason == "hangup" and not await self._over():
+            return SayResult("failed", result.heard, result.text)
+        return result
+
+    async def listen(self, timeout: float | None = None) -> UserTranscriptEvent | None:
+        """What the caller says next; None when nobody began to speak within ``timeout`` s, or the call ended.
+
+        The result reads as a string and has ``text`` and ``confidence``.
+
+        Raises:
+            PipelineNotConfiguredError: (a RuntimeError) the app has no STT.
+            CallEndedError: the call was over already.
+        """
+        self._leg.check()
+        if self._shared.speech.stt is None:
+            raise PipelineNotConfiguredError("stt")
+        try:
+            await self._ready()
+            pipeline = await self._live.conversation()
+        except CallEndedError:
+            return None
+        return await pipeline.listen(timeout)
+
+    async def _over(self) -> bool:
+        """Whether a line that closed was the call's end, or only its own."""
+        await asyncio.wait({self._leg.ended}, timeout=LINE_BACK_S)
+        return self._leg.is_over
+
+    # ---- prompts and raw sound
+
+    async def play_file(self, filename: str | Sequence[str], lang: str = "") -> PlayResult:
+        """Let Asterisk play a prompt, and wait until it was heard.
+
+        Args:
+            filename: ``hello-world``, ``sound:hello-world``, ``digits:123``, ``number:42``, ``tone:ring``,
+                ``recording:name``; or a list of them.
+            lang: language of the prompt, when it is not the channel's.
+
+        Raises:
+            PlaybackError: Asterisk could not play it.
+            ConfigurationError: it is nothing that Asterisk plays.
+            CallEndedError: the call was over already.
+        """
+        self._leg.check()
+        try:
+            await self._ready()
+        except CallEndedError:
+            return PlayResult("hangup", (str(filename),))
+        return await self._prompts.play(filename, lang=lang)
+
+    async def stop_playback(self, playback_id: str | None = None) -> None:
+        """Stop one prompt, or all; ``play_file`` then returns with ``interrupted``."""
+        await self._prompts.stop(playback_id)
+
+    async def audio_stream(self, codec: AudioCodec = AudioCodec.ULAW) -> AsyncIterator[AudioChunk]:
+        """The caller's sound, 20 ms at a time, until the call ends.
+
+        Args:
+            codec: ``ulaw`` or ``alaw`` (8 kHz), or ``pcm_s16le`` at the line's rate.
+
+        A consumer that is more than 5 s late loses the oldest; ``sequence`` shows the gap.
+        """
+        await self._ready()
+        media = await self._live.sound()
+        async with AudioTap(media.line, codec) as tap:
+            async for chunk in tap:
+                yield chunk
+
+    async def send_audio(self, chunk: AudioChunk) -> None:
+        """Play a chunk to the far end, after what is queued already.
+
+        Raises:
+            CodecError: its codec or rate can't be played.
+            CallEndedError: the call is over.
+        """
+        await self._ready()
+        if self._out is None or self._out.line.closed.done():
+            self._out = AudioOut((await self._live.sound()).line)
+        self._out.play(chunk)
+
+    async def send_audio_bytes(self, data: bytes) -> None:
+        """Play μ-law at 8 kHz, any length. Raises as :meth:`send_audio`."""
+        await self.send_audio(AudioChunk(data, duration_ms=len(data) // 8))
+
+    # ---- keys
+
+    async def listen_dtmf(
+        self,
+        max_digits: int = 1,
+        timeout: float | None = 10,
+        *,
+        inter_digit_timeout: float = 3.0,
+        terminators: str = "#",
+    ) -> Digits | None:
+        """The keys the caller presses; None when no key came, or the call ended without one.
+
+        Keys pressed before count. The result is a string with a ``reason``: ``finished``, ``terminator``
+        (``#`` alone is an empty string, not None), ``timeout``, ``hangup``.
+
+        Args:
+            max_digits: complete with this many.
+            timeout: longest wait for the first key in s, None = for ever.
+            inter_digit_timeout: longest wait for each further key in s.
+            terminators: keys that end the input.
+        """
+        self._leg.check()
+        collector = DigitCollector(
+            max_digits,
+            timeout,
+            inter_digit_s=inter_digit_timeout,
+            terminators=terminators,
+            now=self._loop.time(),
+        )
+        while collector.result is None:
+            getting = asyncio.ensure_future(self._dtmf_queue.get())
+            left = None if collector.deadline is None else collector.deadline - self._loop.time()
+            try:
+                await first_of(getting, self._leg.ended, timeout=None if left is None else max(0.0, left))
+                if getting.done():
+                    collector.push(getting.result(), self._loop.time())
+                elif self._leg.is_over:
+                    collector.hang_up()
+                else:
+                    collector.expire()
+            finally:
+                getting.cancel()
+        result = collector.result
+        return result if result or result.reason == "terminator" else None
+
+    # ---- recording
+
+    async def record_start(
+        self, name: str = "", fmt: str = "wav", *, sink: RecordingSink | None = None
+    ) -> str:
+        """Record the call in stereo, left the caller, right what the caller hears of us. Returns the name.
+
+        Args:
+            name: "" makes one.
+            fmt: ``wav``.
+            sink: where the recording goes when it is complete; None = the app's, or ``recordings/`` here.
+
+        Raises:
+            SessionError: a recording is under way already.
+            ConfigurationError: the name or format can't be.
+        """
+        from voxtra.recording.call import CallRecorder
+
+        await self._ready()
+        media = await self._live.sound()
+        self._recorder = await CallRecorder.start(
+            media.line, self.id, name, fmt, sink or self._default_recording_sink, self._recorder
+        )
+        return self._recorder.name
+
+    async def record_stop(self) -> str | None:
+        """End the recording and hand it to its sink. Returns its name, None when there was none."""
+        recorder, self._recorder = self._recorder, None
+        return await recorder.stop() if recorder is not None else None
+
+    # ---- callbacks
+
+    def on_hangup(self, callback: C) -> C:
+        """Decorator: ``callback()`` is awaited once when the call has ended, whoever ended it, in order."""
+        self._on_hangup.append(callback)
+        return callback
+
+    def on_dtmf(self, callback: C) -> C:
+        """Decorator: ``callback(digit)`` is awaited for every key the caller presses."""
+        self._on_dtmf.append(callback)
+        return callback
+
+    def observe(self, callback: Callable[[VoxtraEvent], None]) -> Callable[[], None]:
+        """Call ``callback`` with every event of this call, on the spot. Returns what ends it."""
+
+        def each(event: VoxtraEvent) -> None:
+            callback(event)
+
+        self._observers = (*self._observers, each)
+
+        def off() -> None:
+            self._observers = tuple(o for o in self._observers if o is not each)
+
+        return off
+
+    # ---- inside
+
+    def _emit(self, event: VoxtraEvent) -> None:
+        event.session_id = self.id
+        if self._event_queue.full():
+            self._event_queue.get_nowait()
+        self._event_queue.put_nowait(event)
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception:
+                log.exception("an observer failed on %s; the others go on", event.type)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, ChannelDtmfReceived):
+            self._digit(event.digit, event.duration_ms)
+        elif self._leg.up.is_set() and self._answered_at is None and self.is_active:
+            self._mark_answered()
+
+    def _digit(self, digit: str, duration_ms: int) -> None:
+        if self._dtmf_queue.full():
+            self._dtmf_queue.get_nowait()
+        self._dtmf_queue.put_nowait(digit)
+        self._emit(DTMFEvent(digit=digit, duration_ms=duration_ms))
+        if self._pipeline is not None:
+            self._pipeline.interrupt()
+        for callback in self._on_dtmf:
+            self._live.spawn(_call(callback, digit), "on_dtmf")
+
+    async def _run(self, handler: Callable[[CallSession], Awaitable[None]] | None) -> None:
+        """Live until the call is over. Called once, by the app."""
+        data = {
+            "caller_id": self.caller_id,
+            "called_number": self.called_number,
+            "direction": str(self.direction),
+        }
+        self._emit(VoxtraEvent(type=EventType.SESSION_CREATED))
+        self._emit(CallStartedEvent(data=data))
+        if self._state is CallState.RINGING:
+            self._emit(VoxtraEvent(type=EventType.CALL_RINGING))
+
+        async def handle() -> None:
+            assert handler is not None
+            try:
+                await handler(self)
+            except CallEndedError as error:
+                log.debug("the handler ended with the call: %s", error)
+            except Exception as error:
+                log.exception("the handler failed; the call is hung up", extra={"call_id": self.id})
+                self._emit(ErrorEvent(error_type=type(error).__name__, message=str(error)))
+
+        try:
+            await self._live.run(handle if handler is not None else None)
+        finally:
+            await self._record_end()
+            self._emit(VoxtraEvent(type=EventType.SESSION_DESTROYED))
+            self._observers = ()
+
+    async def _ended(self) -> None:
+        end = self._leg.ended.result()
+        self._ended_at = self._loop.time()
+        never = self._answered_at is None and self.direction is CallDirection.OUTBOUND
+        self._state = CallState.FAILED if never else CallState.COMPLETED
+        if never:
+            self._emit(VoxtraEvent(type=EventType.CALL_FAILED, data={"cause": end.cause, "text": end.text}))
+        self._emit(
+            CallEndedEvent(reason=end.reason, duration_seconds=round(self.duration, 3), cause=end.cause)
+        )
+        await self._record_end()
+        for callback in self._on_hangup:
+            await self._live.guard(_call(callback), "on_hangup")
+
+    async def _record_end(self) -> None:
+        try:
+            await self.record_stop()
+        except Exception as error:
+            log.exception("the recording could not be ended")
+            self._emit(ErrorEvent(error_type=type(error).__name__, message=str(error)))
+
+
+async def _call(callback: Callable[..., Any], *args: object) -> None:
+    result = callback(*args)
+    if inspect.isawaitable(result):
+        await result
