@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from voxtra.errors import LineClosedError
 from voxtra.media.codecs import Codec
-from voxtra.media.line import Frame, Line, LineStats, Mark, MarkOutcome, Sink
+from voxtra.media.line import Frame, Line, LineStats, Mark, MarkOutcome, PlayObserver, Sink
 from voxtra.media.playout import Playout
 
 
@@ -83,6 +83,10 @@ class BaseLine(Line):
         if self._closed.done():
             raise LineClosedError(f"the {self.transport} line is closed ({self._closed.result()})")
         self._player.play(pcm)
+
+    def observe(self, observer: PlayObserver) -> Callable[[], None]:
+        """Tell ``observer`` what is queued, paused and flushed."""
+        return self._player.observe(observer)
 
     def mark(self) -> Mark:
         """A mark after everything queued so far."""

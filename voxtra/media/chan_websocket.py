@@ -64,7 +64,6 @@ class WebSocketPlayout(Playout):
     ) -> None:
         super().__init__(codec.frame_samples, codec.rate * max_queue_ms // 1000, stats or LineStats())
         self.outbox: list[str | bytes] = []
-        self.flushing = False
         self.held = False
         """Set by the shell while its socket takes no more."""
         self.error = ""
@@ -110,12 +109,16 @@ class WebSocketPlayout(Playout):
         if not self.paused:
             self.paused = True
             self.outbox.append(_PAUSE)
+            if not self.flushing:
+                self._tell_paused()
 
     def resume(self) -> None:
         """Go on where ``pause`` stopped."""
         if self.paused:
             self.paused = False
             self.outbox.append(_CONTINUE)
+            if not self.flushing:
+                self._tell_resumed()
 
     def flush(self) -> bool:
         """Throw away what was not heard. True: done. False: ``flushing`` until Asterisk has answered.
@@ -137,7 +140,9 @@ class WebSocketPlayout(Playout):
             while self._points:
                 self._points.popleft().resolve("flushed")
             self.resume()
+            self._tell_flushed()
             return True
+        self._tell_paused()
         self.flushing = True
         self.paused = False
         self._flush_sent = self._sent
@@ -237,6 +242,7 @@ class WebSocketPlayout(Playout):
         for point in self._dying:
             point.resolve("heard" if point.position <= self.heard else "flushed")
         self._dying = []
+        self._tell_flushed()
         self.pump()
 
     # -- sending

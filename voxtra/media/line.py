@@ -9,7 +9,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 FRAME_MS = 20
 """Length of a frame in ms."""
@@ -87,6 +87,26 @@ class LineStats:
 Sink: TypeAlias = Callable[[Frame], None]
 
 
+class PlayObserver(Protocol):
+    """Follows what is played on a line, e.g. to record it. Called on the loop; must not raise or block."""
+
+    def played(self, pcm: bytes) -> None:
+        """``pcm`` was queued (padding included); never more than the line takes."""
+
+    def paused(self) -> None:
+        """Playing stops within a frame."""
+
+    def resumed(self) -> None:
+        """Playing goes on within a frame."""
+
+    def flushed(self, heard: int) -> None:
+        """What was queued beyond position ``heard`` (exact) is gone; a pause is over.
+
+        Where Asterisk has to be asked, ``paused`` comes with the flush and this with its answer; what is
+        played between the two is reported after it, as that is when it follows.
+        """
+
+
 class Line(ABC):
     """The sound of one call.
 
@@ -119,6 +139,10 @@ class Line(ABC):
             LineClosedError: the line is closed.
             MediaError: more than ``max_queue_ms`` (default 10 min) would be queued.
         """
+
+    @abstractmethod
+    def observe(self, observer: PlayObserver) -> Callable[[], None]:
+        """Tell ``observer`` what is queued, paused and flushed from now on. Returns what ends it."""
 
     @abstractmethod
     def mark(self) -> Mark:

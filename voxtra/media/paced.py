@@ -43,11 +43,15 @@ class PacedPlayout(Playout):
 
     def pause(self) -> None:
         """Give silence until ``resume``."""
-        self.paused = True
+        if not self.paused:
+            self.paused = True
+            self._tell_paused()
 
     def resume(self) -> None:
         """Go on."""
-        self.paused = False
+        if self.paused:
+            self.paused = False
+            self._tell_resumed()
 
     def flush(self) -> None:
         """Throw away what was not taken."""
@@ -57,3 +61,4 @@ class PacedPlayout(Playout):
         self.queued = self.heard
         while self._points:
             self._points.popleft().resolve("flushed")
+        self._tell_flushed()

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from voxtra.errors import MediaError
-from voxtra.media.line import LineStats, MarkOutcome
+from voxtra.media.line import LineStats, MarkOutcome, PlayObserver
 
 
 class Point(Protocol):
@@ -40,9 +41,44 @@ class Playout(ABC):
         self.heard = 0
         """Position up to which the far end has been played our sound: a lower bound."""
         self.paused = False
+        self.flushing = False
+        """True while a flush waits for the far side's answer."""
+        self.observers: tuple[PlayObserver, ...] = ()
         self._max_samples = max_samples
         self._pcm = bytearray()
         self._points: deque[Point] = deque()
+
+    def observe(self, observer: PlayObserver) -> Callable[[], None]:
+        """Tell ``observer`` what happens here; returns what ends it."""
+        self.observers += (observer,)
+
+        def leave() -> None:
+            self.observers = tuple(each for each in self.observers if each is not observer)
+
+        return leave
+
+    def _tell_played(self, pcm: bytes) -> None:
+        """Sound that is taken in during a flush follows it, so it is told of after it."""
+        if not self.flushing:
+            for observer in self.observers:
+                observer.played(pcm)
+
+    def _tell_paused(self) -> None:
+        for observer in self.observers:
+            observer.paused()
+
+    def _tell_resumed(self) -> None:
+        for observer in self.observers:
+            observer.resumed()
+
+    def _tell_flushed(self) -> None:
+        """The flush is settled: ``heard`` is exact, and what waits in ``_pcm`` comes after it."""
+        for observer in self.observers:
+            observer.flushed(self.heard)
+            if self._pcm:
+                observer.played(bytes(self._pcm))
+            if self.paused:
+                observer.paused()
 
     def take_in(self, pcm: bytes) -> None:
         """Append PCM to the queue. Raises MediaError when that is too much, or half a sample."""
@@ -56,6 +92,8 @@ class Playout(ABC):
             )
         self._pcm += pcm
         self.queued += samples
+        if self.observers:
+            self._tell_played(pcm)
 
     def add_mark(self, point: Point) -> None:
         """Set ``point`` at the end of the queue, padding the last frame with silence."""
@@ -64,6 +102,8 @@ class Playout(ABC):
             missing = self.frame_bytes - rest
             self._pcm += bytes(missing)
             self.queued += missing >> 1
+            if self.observers:
+                self._tell_played(bytes(missing))
         point.position = self.queued
         if self.queued <= self.heard:
             point.resolve("heard")
