@@ -51,6 +51,7 @@ class AgentClient:
         self.history: list[Message] = []
         self.tools: Sequence[dict[str, Any]] = ()
         self.times = TurnTimes()
+        self._unfinished: Message | None = None  # the newest reply, when its stream was closed early
 
     @property
     def messages(self) -> list[Message]:
@@ -95,7 +96,8 @@ class AgentClient:
                 async for piece in pieces:
                     yield piece
         except (GeneratorExit, asyncio.CancelledError):
-            self.history += [*asked, *([_assistant(reply.text, ())] if reply.text else [])]
+            reply.calls.clear()
+            self._unfinished = self._remember(asked, reply)
             raise
         self._complete(asked, reply)
 
@@ -123,8 +125,18 @@ class AgentClient:
                     reply.usage = event
         times.llm_done()
 
+    def _remember(self, asked: Sequence[Message], reply: _Reply) -> Message | None:
+        """Put what was asked and answered into the history; returns the answer there, if there is any."""
+        self.history += asked
+        if not (reply.text or reply.calls):
+            return None
+        message = _assistant(reply.text, reply.calls)
+        self.history.append(message)
+        return message
+
     def _complete(self, asked: Sequence[Message], reply: _Reply) -> AgentResponseEvent:
-        self.history += [*asked, _assistant(reply.text, reply.calls)]
+        self._remember(asked, reply)
+        self._unfinished = None
         calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in reply.calls]
         usage = {"input_tokens": reply.usage.input_tokens, "output_tokens": reply.usage.output_tokens}
         event = AgentResponseEvent(text=reply.text, tool_calls=calls, data=usage)
@@ -138,7 +150,12 @@ class AgentClient:
             tool_id: ``id`` of the tool call.
             result: a string, or anything that JSON can say.
         """
-        content = result if isinstance(result, str) else json.dumps(result, default=str)
+        try:
+            content = (
+                result if isinstance(result, str) else json.dumps(result, default=str, ensure_ascii=False)
+            )
+        except (TypeError, ValueError):  # keys that are no strings, or a thing that holds itself
+            content = str(result)
         self.history.append({"role": "tool", "tool_call_id": tool_id, "content": content})
 
     def cut_to_heard(self, text: str, heard: str) -> None:
@@ -147,7 +164,7 @@ class AgentClient:
         Args:
             text: the words that were to be said, from the reply's beginning; more of it may have been
                 made than was taken to be spoken.
-            heard: those of them that were heard; "" takes the reply out of the history.
+            heard: those of them that were heard; with "" the reply leaves the history (not its tool calls).
 
         A ``text`` that is no reply to what was said last changes nothing.
         """
@@ -155,7 +172,9 @@ class AgentClient:
             message = self.history[index]
             if message["role"] == "user":
                 return
-            if message["role"] == "assistant" and _begins_with(message.get("content") or "", text):
+            # Nothing taken to be spoken fits every reply: then only one that was broken off can be meant.
+            fits = _begins_with(message.get("content") or "", text) if text else message is self._unfinished
+            if message["role"] == "assistant" and fits:
                 if heard or message.get("tool_calls"):
                     message["content"] = heard
                 else:

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from voxtra.agent.clauses import clauses
-from voxtra.agent.ledger import Ledger
+from voxtra.agent.ledger import Ledger, Span
+from voxtra.agent.streams import closing
 from voxtra.agent.times import TurnTimes
-from voxtra.errors import LineClosedError, TTSError
+from voxtra.errors import LineClosedError, PipelineNotConfiguredError, TTSError
 from voxtra.media.line import Line
 from voxtra.media.resample import Resampler
-from voxtra.speech.base import TTS
+from voxtra.speech.base import TTS, Speech
 from voxtra.types import EndReason
 
+log = logging.getLogger("voxtra.agent")
+
 FIRST_SPEECH_S = 10.0
-"""A TTS that gives no sound within this many seconds has failed."""
+"""A TTS that gives no (further) sound within this many seconds has failed."""
 STALL_S = 10.0
 """Grace, beyond its length, after which sound that is not reported as heard is given up."""
+CLEANUP_S = 2.0
+"""How long a provider may take to end a request that nobody wants any more."""
+SLICE_MS = 200
+"""Sound is converted in pieces of this length, so that no other call waits for a whole sentence."""
+MS_PER_CHARACTER = 65
+"""Rough pace of speech, for how much of a clause was heard while the rest of it isn't made yet."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -29,7 +39,7 @@ class SayResult:
     Attributes:
         reason: ``finished`` (heard to the end), ``interrupted``, ``hangup``, ``failed``.
         heard: the words the caller heard.
-        text: all words that were to be said.
+        text: all words that were given to the TTS.
     """
 
     reason: EndReason
@@ -39,7 +49,14 @@ class SayResult:
 
 @dataclass(slots=True)
 class Utterance:
-    """One ``say`` under way."""
+    """One ``say`` under way.
+
+    Attributes:
+        start: position of its first sample on the line.
+        stopped: set once no more sound of it may be played.
+        started_at: ``loop.time()`` of its first sound, None before.
+        heard_position: where on the line its sound was cut off, None while it was not.
+    """
 
     start: int
     interruptible: bool
@@ -47,13 +64,20 @@ class Utterance:
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     started_at: float | None = None
     heard_position: int | None = None
+    flushing: asyncio.Task[int] | None = None
 
 
 class Mouth:
     """Speaks one utterance at a time on one call's line.
 
+    The next clause is synthesised while the one before is played: the line's queue holds what is ahead.
+
     Args:
         on_audible: called with True when the first sound of an utterance is sent, False at its end.
+
+    Attributes:
+        current: what is being said, None when nothing is.
+        last: how the newest ``say`` ended, one that raised or was cancelled included.
     """
 
     def __init__(self, line: Line, tts: TTS | None, on_audible: Callable[[bool, Utterance], None]) -> None:
@@ -61,8 +85,8 @@ class Mouth:
         self._tts = tts
         self._on_audible = on_audible
         self._turn = asyncio.Lock()
-        self._flushing: asyncio.Task[int] | None = None
         self.current: Utterance | None = None
+        self.last: SayResult | None = None
 
     async def say(
         self,
@@ -74,53 +98,103 @@ class Mouth:
     ) -> SayResult:
         """Speak and return when the last word was heard, the caller interrupted, or the call ended.
 
+        A second ``say`` waits for the first. When this is cancelled or fails, its sound stops; a stream
+        of text is closed in any case.
+
         Raises:
+            PipelineNotConfiguredError: there is no TTS.
             TTSError: the provider failed or gave no sound in time.
         """
+        if self._tts is None:
+            raise PipelineNotConfiguredError("tts")
         async with self._turn:
             utterance = Utterance(self._line.queued, interruptible)
             self.current = utterance
-            producer = asyncio.ensure_future(self._produce(text, utterance, voice, times or TurnTimes()))
+            work = asyncio.ensure_future(
+                self._produce(self._tts, text, utterance, voice, times or TurnTimes())
+            )
             stopper = asyncio.ensure_future(utterance.stopped.wait())
+            reason: EndReason = "failed"
             try:
-                await asyncio.wait({producer, stopper}, return_when=asyncio.FIRST_COMPLETED)
-                if producer.done():
-                    return self._result(producer.result(), utterance)
-                await self._settle(utterance)
-                return self._result("interrupted", utterance)
+                ends: set[asyncio.Future[Any]] = {work, stopper, self._line.closed}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                reason = self._reason(work, utterance)
+            except asyncio.CancelledError:
+                reason = "interrupted"
+                raise
             finally:
-                await self._end(utterance, producer, stopper)
+                result = await self._end(reason, utterance, {work, stopper})
+            return result
 
-    async def _end(self, utterance: Utterance, *tasks: asyncio.Future[object]) -> None:
-        unfinished = not all(task.done() for task in tasks[:1])
+    def _reason(self, work: asyncio.Task[EndReason], utterance: Utterance) -> EndReason:
+        failure = work.exception() if work.done() else None
+        if work.done() and failure is None and work.result() == "finished":
+            return "finished"
+        if utterance.stopped.is_set():
+            return "interrupted"
+        if self._line.closed.done():
+            return "hangup"
+        return work.result()
+
+    async def _end(self, reason: EndReason, utterance: Utterance, tasks: set[asyncio.Task[Any]]) -> SayResult:
+        """Leave nothing behind: no task, no sound, no request."""
+        if reason != "finished":
+            self._silence(utterance)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if unfinished and not utterance.stopped.is_set() and not self._line.closed.done():
-            await self._line.flush()  # our caller was cancelled: its sound must not go on
-        if utterance.started_at is not None:
-            self._on_audible(False, utterance)
-        self.current = None
+        if utterance.flushing is not None:
+            tasks = {*tasks, utterance.flushing}
+        try:
+            _, late = await asyncio.wait(tasks, timeout=CLEANUP_S)
+            if late:
+                log.warning(
+                    "a speech or language request did not end within %g s of being cancelled", CLEANUP_S
+                )
+            await asyncio.gather(*(tasks - late), return_exceptions=True)  # failures were reported by then
+        finally:
+            flushing = utterance.flushing
+            if flushing is not None and flushing.done() and not flushing.exception():
+                utterance.heard_position = flushing.result()
+            self.last = self._result(reason, utterance)
+            self.current = None
+            if utterance.started_at is not None:
+                self._on_audible(False, utterance)
+        return self.last
+
+    def stop(self) -> None:
+        """Interrupt what is being said: silence within a frame, the words unheard are forgotten."""
+        if self.current is not None:
+            self._silence(self.current)
+
+    def _silence(self, utterance: Utterance) -> None:
+        utterance.stopped.set()
+        if utterance.flushing is None and not self._line.closed.done():
+            utterance.flushing = asyncio.ensure_future(self._line.flush())
 
     async def _produce(
-        self, text: str | AsyncIterable[str], utterance: Utterance, voice: str | None, times: TurnTimes
+        self,
+        tts: TTS,
+        text: str | AsyncIterable[str],
+        utterance: Utterance,
+        voice: str | None,
+        times: TurnTimes,
     ) -> EndReason:
         try:
-            async for clause in clauses(text):
-                await self._speak_clause(clause, utterance, voice, times)
+            async with closing(clauses(text)) as pieces:
+                async for clause in pieces:
+                    await self._speak_clause(tts, clause, utterance, voice, times)
         except LineClosedError:
             return "hangup"
         return await self._until_heard()
 
     async def _speak_clause(
-        self, clause: str, utterance: Utterance, voice: str | None, times: TurnTimes
+        self, tts: TTS, clause: str, utterance: Utterance, voice: str | None, times: TurnTimes
     ) -> None:
-        assert self._tts is not None
         times.tts_started()
-        span = utterance.ledger.add(clause, self._line.queued - utterance.start)
+        expected = self._line.samples(len(clause) * MS_PER_CHARACTER)
+        span = utterance.ledger.add(clause, self._line.queued - utterance.start, expected)
         resampler: Resampler | None = None
-        stream = self._tts.synthesize(clause, voice=voice)
-        async with contextlib.aclosing(stream):  # type: ignore[type-var]
+        async with closing(tts.synthesize(clause, voice=voice)) as stream:
             while True:
                 try:
                     async with asyncio.timeout(FIRST_SPEECH_S):
@@ -128,55 +202,55 @@ class Mouth:
                 except StopAsyncIteration:
                     break
                 except TimeoutError:
-                    raise TTSError(f"{self._tts.name}: no sound within {FIRST_SPEECH_S:g} s") from None
+                    raise TTSError(f"{tts.name}: no sound within {FIRST_SPEECH_S:g} s") from None
                 times.tts_first()
-                resampler = resampler or Resampler(speech.rate, self._line.rate)
-                span.words += [
-                    (word, self._line.samples(at) - (self._line.queued - utterance.start - span.start))
-                    for word, at in speech.words
-                ]
-                self._play(resampler.process(speech.pcm), utterance, times)
-                span.end = self._line.queued - utterance.start
+                span.words += [(word, self._line.samples(at)) for word, at in speech.words]
+                if resampler is None or resampler.source != speech.rate:
+                    if resampler is not None:
+                        self._play(resampler.flush(), utterance, span, times)
+                    resampler = Resampler(speech.rate, self._line.rate)
+                await self._convert(resampler, speech, utterance, span, times)
         if resampler is not None:
-            self._play(resampler.flush(), utterance, times)
-            span.end = self._line.queued - utterance.start
+            self._play(resampler.flush(), utterance, span, times)
+        span.complete = True
 
-    def _play(self, pcm: bytes, utterance: Utterance, times: TurnTimes) -> None:
-        if not pcm:
+    async def _convert(
+        self, resampler: Resampler, speech: Speech, utterance: Utterance, span: Span, times: TurnTimes
+    ) -> None:
+        size = speech.rate * SLICE_MS // 1000 * 2
+        for at in range(0, len(speech.pcm), size):
+            if at:
+                await asyncio.sleep(0)
+            self._play(resampler.process(speech.pcm[at : at + size]), utterance, span, times)
+
+    def _play(self, pcm: bytes, utterance: Utterance, span: Span, times: TurnTimes) -> None:
+        if not pcm or utterance.stopped.is_set():
             return
         self._line.play(pcm)
+        span.end = self._line.queued - utterance.start
         if utterance.started_at is None:
             utterance.started_at = asyncio.get_running_loop().time()
             times.played()
             self._on_audible(True, utterance)
 
     async def _until_heard(self) -> EndReason:
-        mark = self._line.mark()
+        line = self._line
+        mark = line.mark()
+        paused = False
         while True:
-            before = self._line.heard
-            waiting = self._line.ms(self._line.queued - before) / 1000 + STALL_S
+            before = line.heard
+            waiting = line.ms(line.queued - before) / 1000 + STALL_S
             try:
                 async with asyncio.timeout(waiting):
                     outcome = await mark
             except TimeoutError:
-                if self._line.heard > before or self._line.paused:
-                    continue
-                return "failed"
-            return {"heard": "finished", "flushed": "interrupted", "closed": "hangup"}[outcome]  # type: ignore[return-value]
-
-    def stop(self) -> None:
-        """Interrupt what is being said: silence within a frame, the words unheard are forgotten."""
-        utterance = self.current
-        if utterance is None or utterance.stopped.is_set():
-            return
-        self._flushing = asyncio.ensure_future(self._line.flush())
-        utterance.stopped.set()
-
-    async def _settle(self, utterance: Utterance) -> None:
-        if self._flushing is not None:
-            with contextlib.suppress(LineClosedError):
-                utterance.heard_position = await self._flushing
-            self._flushing = None
+                if line.heard == before and (paused or not line.paused):
+                    return "failed"
+                paused = line.paused  # the caller may be speaking; but not for ever
+                continue
+            if outcome == "heard":
+                return "finished"
+            return "interrupted" if outcome == "flushed" else "hangup"
 
     def _result(self, reason: EndReason, utterance: Utterance) -> SayResult:
         ledger = utterance.ledger

@@ -60,7 +60,7 @@ class TurnTimes:
         if not (self.speech_ended_at and self.decided_at and self.played_at):
             return {}
         waited = self.decided_at - self.speech_ended_at
-        clause_at = [at for at in (self.llm_done_at, self.tts_started_at) if at > self.llm_started_at]
+        clause_at = [at for at in (self.llm_done_at, self.tts_started_at) if at and at >= self.llm_started_at]
         parts = {
             "endpointing": min(self.silence_ms, waited),
             "stt": max(0.0, waited - self.silence_ms),
