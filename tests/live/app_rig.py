@@ -1,0 +1,94 @@
+"""A VoxtraApp on the tests' Asterisk, and a phone to call it with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from voxtra import CallSession, VoxtraApp
+from voxtra.events import VoxtraEvent
+from voxtra.testing.asterisk import PrivateAsterisk
+from voxtra.testing.phone import Phone, PhoneCall
+
+
+@dataclass
+class Rig:
+    """An app that runs, and what its calls did.
+
+    ``calls`` holds each session in order, ``events`` all their events, ``results`` what handlers put there.
+    """
+
+    app: VoxtraApp
+    asterisk: PrivateAsterisk
+    calls: list[CallSession] = field(default_factory=list)
+    events: list[VoxtraEvent] = field(default_factory=list)
+    results: list[Any] = field(default_factory=list)
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @contextlib.asynccontextmanager
+    async def phone(self, name: str = "phone") -> AsyncIterator[Phone]:
+        async with Phone(
+            (self.asterisk.sip_host, self.asterisk.sip_port), user=name, password=self.asterisk.phones[name]
+        ) as phone:
+            yield phone
+
+    @contextlib.asynccontextmanager
+    async def dialled(self, number: str = "100") -> AsyncIterator[PhoneCall]:
+        async with self.phone() as phone:
+            call = await phone.dial(number)
+            await call.answered()
+            yield call
+
+    def types(self) -> list[str]:
+        return [str(event.type) for event in self.events]
+
+    async def nothing_left(self, timeout: float = 5.0) -> None:
+        """No session, channel or bridge remains."""
+        async with asyncio.timeout(timeout):
+            while self.app.active_sessions:
+                await asyncio.sleep(0.02)
+            while await self.app.ari.channels.list() or await self.app.ari.bridges.list():
+                await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    asterisk: PrivateAsterisk,
+    handler: Callable[[CallSession, Rig], Awaitable[None]] | None = None,
+    *,
+    url: str = "",
+    **options: Any,
+) -> AsyncIterator[Rig]:
+    """An app with one handler; afterwards it has left nothing behind."""
+    name = f"app-{uuid.uuid4().hex[:8]}"
+    app = VoxtraApp(
+        url or asterisk.ari_url, asterisk.ari_user, asterisk.ari_password, app_name=name, **options
+    )
+    rig = Rig(app, asterisk)
+    app.on()(rig.events.append)
+    if handler is not None:
+
+        @app.default()
+        async def take(call: CallSession) -> None:
+            rig.calls.append(call)
+            try:
+                await handler(call, rig)
+            finally:
+                rig.finished.set()
+
+    await asterisk.rx(f"dialplan set global APP {name}")
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(20):
+        await app.start()
+    try:
+        yield rig
+        await rig.nothing_left()
+    finally:
+        await app.stop(0)
+    await asyncio.sleep(0.05)
+    left = {t for t in asyncio.all_tasks() - before if "pool" not in t.get_name().lower()}
+    assert not left, f"tasks remain: {left}"
