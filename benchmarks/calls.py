@@ -1,0 +1,123 @@
+"""Concurrent real calls, and what they cost Asterisk and Python, each apart."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.meter import cpu_of
+from benchmarks.process import BenchmarkError, Child
+from benchmarks.report import Figure, progress
+from benchmarks.rig import rig, until_active
+from benchmarks.sipp import callers, packets
+from voxtra.testing.asterisk import PrivateAsterisk
+
+TITLE = "real calls held at once (sipp, ulaw, echo through the app), CPU of Asterisk and of Python"
+RATE = 15.0
+"""Calls placed a second."""
+FLOW = 0.98
+"""Of the packets due each way, the least that a call must have for it to count as held."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """What came out with a number of calls."""
+
+    calls: int
+    held: int
+    why: str
+    asterisk: float
+    python: float
+    lag_p99: float
+    flow: float
+    profile: list[dict[str, Any]]
+
+
+async def run(*, quick: bool, profile: bool) -> list[Figure]:
+    """More and more calls, until they are not held or the steps end; then some over the other transports."""
+    steps = (5, 10) if quick else (20, 50, 100, 150, 200)
+    other, window = (5, 2.0) if quick else (50, 8.0)
+    stages: list[Stage] = []
+    async with rig() as (asterisk, worker):
+        for calls in steps:
+            progress(f"calls: {calls} at once for {window:g} s over websocket")
+            stages.append(await _stage(asterisk, worker, calls, window, profile and calls == steps[-1]))
+            if stages[-1].held < calls:
+                break
+            await until_active(worker, 0, 15)
+    figures = _figures(stages)
+    for transport in ("rtp", "audiosocket"):
+        async with rig(transport=transport) as (asterisk, worker):
+            progress(f"calls: {other} at once for {window:g} s over {transport}")
+            stage = await _stage(asterisk, worker, other, window, profile=False)
+            if stage.held < other:
+                figures.append(Figure(f"{other} calls, {transport}", None, note=f"not held: {stage.why}"))
+            else:
+                figures += _costs(stage, f"{other} calls, {transport}")
+    return figures
+
+
+async def _stage(asterisk: PrivateAsterisk, worker: Child, calls: int, window: float, profile: bool) -> Stage:
+    ramp = calls / RATE
+    more = 4.0 if profile else 0.0
+    hold = ramp + 4.0 + window + more
+    async with callers(asterisk, "echo", calls=calls, at_once=calls, rate=RATE, hold_s=hold) as sipp:
+        active = await until_active(worker, calls, ramp + 3.0)
+        await asyncio.sleep(1.0)
+        await worker.ask("lag")
+        before, used = await packets(asterisk), cpu_of(asterisk.pid)
+        began = await worker.ask("usage")
+        await asyncio.sleep(window)
+        ended = await worker.ask("usage")
+        used, after = cpu_of(asterisk.pid) - used, await packets(asterisk)
+        lag = await worker.ask("lag")
+        seconds = ended["at"] - began["at"]
+        found = (await worker.ask("profile", seconds=more))["profile"] if profile else []
+        outcome = await sipp.done(hold + 30)
+    flows = [_flow(before[name], after[name], seconds) for name in before if name in after]
+    good = sum(flow >= FLOW for flow in flows)
+    why = ""
+    if good < calls or outcome.failed:
+        counts = f"{active} active, {len(flows)} with sound, {good} with all of it, {outcome.failed} failed"
+        why = f"{counts} {outcome.words[-200:]}"
+    return Stage(
+        calls,
+        min(good, active, outcome.succeeded),
+        why,
+        used / seconds * 100,
+        (ended["cpu"] - began["cpu"]) / seconds * 100,
+        lag.get("p99", 0.0),
+        min(flows, default=0.0),
+        found,
+    )
+
+
+def _flow(before: tuple[int, int], after: tuple[int, int], seconds: float) -> float:
+    """The share of packets due that came, of the worse direction."""
+    return min(second - first for first, second in zip(before, after, strict=True)) / (seconds * 50)
+
+
+def _figures(stages: list[Stage]) -> list[Figure]:
+    if not any(stage.held for stage in stages):
+        raise BenchmarkError(f"no call was held: {stages[-1].why}")
+    best = [stage for stage in stages if stage.held == stage.calls] or stages[:1]
+    last, top = stages[-1], best[-1]
+    note = (
+        f"of {last.calls} placed" if last.held == last.calls else f"{last.held} of {last.calls}: {last.why}"
+    )
+    figures = [Figure("calls held at once", top.held, "calls", digits=0, note=note)]
+    for stage in best:
+        figures += _costs(stage, f"{stage.calls} calls, websocket")
+    figures[-1].profile = top.profile
+    return figures
+
+
+def _costs(stage: Stage, name: str) -> list[Figure]:
+    per = 10 / stage.calls
+    lag = f"loop lag p99 {stage.lag_p99:.1f} ms; the worst call had {stage.flow:.1%} of its packets"
+    details = {"calls": stage.calls, "lag_p99_ms": stage.lag_p99, "flow": stage.flow}
+    return [
+        Figure(f"{name}: Asterisk", stage.asterisk * per, "% core / 10 calls", details=details),
+        Figure(f"{name}: Python", stage.python * per, "% core / 10 calls", note=lag, details=details),
+    ]
