@@ -401,9 +401,9 @@ class VoxtraApp:
             await asyncio.wait(self._running, timeout=drain_s)
         if self._running:
             log.warning("stopping: %d calls are hung up", len(self._running))
-            for task in self._running:
-                task.cancel()
-            await asyncio.wait(self._running, timeout=FORCE_S)
+            running = set(self._running)
+            await asyncio.gather(*(session._live.stop() for session in self._sessions.values()))
+            await asyncio.wait(running, timeout=FORCE_S)
 
     async def _release(self) -> None:
         for task in list(self._running):

@@ -34,6 +34,8 @@ log = logging.getLogger("voxtra.call")
 
 HANDLER_GRACE_S = 5.0
 """How long a handler may go on after the far end hung up, before it is cancelled."""
+STOP_GRACE_S = 0.5
+"""The same when the app is being stopped."""
 CALLBACK_S = 30.0
 """How long one callback may take."""
 HANGUP_S = 60.0
@@ -83,6 +85,8 @@ class LiveCall:
         self._on_end = on_end
         self._opening = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._grace_s = HANDLER_GRACE_S
+        self._told = False
         self._group: asyncio.TaskGroup | None = None
 
     @property
@@ -213,10 +217,9 @@ class LiveCall:
 
     async def _wind_up(self, handler: asyncio.Task[None] | None) -> None:
         await self._close_media()
-        await self.leg.cause_known()
-        await self._on_end()
+        await self._tell_end()
         if handler is not None and not handler.done():
-            await asyncio.wait({handler}, timeout=HANDLER_GRACE_S)
+            await asyncio.wait({handler}, timeout=self._grace_s)
             if handler.cancel():
                 log.debug("the handler of %s was still busy after the call's end: cancelled", self.leg.id)
         for task in list(self._tasks):
@@ -227,7 +230,20 @@ class LiveCall:
         if not self.leg.is_over:
             await self.shared.switchboard.gone(self.leg.hangup())
         await self._close_media()
+        if self.leg.is_over:
+            await self._tell_end()
         self.leg.close()
+
+    async def _tell_end(self) -> None:
+        if not self._told:
+            self._told = True
+            await self.leg.cause_known()
+            await self._on_end()
+
+    async def stop(self) -> None:
+        """End the call now: hang up, and give its handler ``STOP_GRACE_S`` to notice."""
+        self._grace_s = STOP_GRACE_S
+        await self.shared.switchboard.gone(self.leg.hangup())
 
     async def hangup(self, reason: HangupReason) -> None:
         """Hang up, and be sure of it: while Asterisk can't be reached it is tried again."""
