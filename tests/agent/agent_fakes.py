@@ -105,6 +105,7 @@ class FakeTTS(TTS):
         chunk_s: float = 0.0,
         timed: bool = False,
         whole: bool = False,
+        close_s: float = 0.0,
     ) -> None:
         self.rate = rate
         self.asked: list[str] = []
@@ -115,6 +116,7 @@ class FakeTTS(TTS):
         self._chunk_s = chunk_s
         self._timed = timed
         self._whole = whole
+        self._close_s = close_s
 
     async def synthesize(
         self, text: str, *, voice: str | None = None, language: str | None = None
@@ -136,6 +138,8 @@ class FakeTTS(TTS):
                 timing = ((word, number * WORD_MS),) if self._timed else ()
                 yield Speech(self.sound(WORD_MS), self.rate, timing)
         finally:
+            if self._close_s:
+                await asyncio.sleep(self._close_s)  # a goodbye to the server
             self.ended += 1
 
     def sound(self, ms: int) -> bytes:
@@ -147,12 +151,13 @@ class FakeLLM(LLM):
 
     name = "fake"
 
-    def __init__(self, *replies: Sequence[LLMEvent | str], pace_s: float = 0.0) -> None:
+    def __init__(self, *replies: Sequence[LLMEvent | str], pace_s: float = 0.0, close_s: float = 0.0) -> None:
         self.requests: list[list[dict[str, Any]]] = []
         self.tools: list[Sequence[dict[str, Any]]] = []
         self.ended = 0
         self._replies = list(replies)
         self._pace_s = pace_s
+        self._close_s = close_s
 
     async def stream(
         self, messages: Sequence[dict[str, Any]], *, tools: Sequence[dict[str, Any]] = ()
@@ -168,6 +173,8 @@ class FakeLLM(LLM):
                     await asyncio.Event().wait()
                 yield TextDelta(event) if isinstance(event, str) else event
         finally:
+            if self._close_s:
+                await asyncio.sleep(self._close_s)  # a goodbye to the server
             self.ended += 1
 
 

@@ -202,6 +202,33 @@ async def test_no_sound_made_while_the_flush_is_confirmed_is_played(line):
     await line.close()
 
 
+async def test_no_slice_of_a_long_sound_is_played_after_the_stop(line):
+    mouth, tts, _ = spoken(line, FakeTTS(rate=24000, whole=True, close_s=0.01))
+    say = asyncio.ensure_future(mouth.say(f"{LONG} " * 20))
+    for _ in range(100):
+        if line.queued:
+            break
+        await asyncio.sleep(0)
+    assert 0 < line.queued < line.samples(1000), "the clause of 4.8 s is still being converted"
+    line.tick(5)
+    mouth.stop()
+    assert (await line.until(say)).reason == "interrupted"
+    assert line.voiced_ms <= 120
+    assert tts.ended == 1
+    await still(line, mouth)
+
+
+async def test_the_requests_have_ended_when_say_returns(line):
+    tts = FakeTTS(chunk_s=60, close_s=0.01)
+    mouth, _, _ = spoken(line, tts)
+    llm = FakeLLM([f"{LONG}. Yes"], close_s=0.01)
+    say = asyncio.ensure_future(mouth.say(AgentClient(llm).stream("Hi")))
+    await line.play_ms(100)
+    mouth.stop()
+    await line.until(say)
+    assert (tts.ended, llm.ended) == (1, 1)
+
+
 async def test_stop_before_the_first_sound(line):
     mouth, tts, audible = spoken(line, FakeTTS(first_s=10))
     say = asyncio.ensure_future(mouth.say(LONG))
@@ -256,7 +283,7 @@ async def test_the_one_after_a_stopped_say_is_spoken(line):
 
 async def test_an_interrupted_reply_is_in_the_history_as_far_as_it_was_heard(line):
     mouth, _, _ = spoken(line)
-    llm = FakeLLM(["One two three four. ", "Five six seven. ", "Eight", "hang"])
+    llm = FakeLLM(["One two three four. ", "Five six seven. ", "Eight", "hang"], close_s=0.01)
     agent = AgentClient(llm)
     say = asyncio.ensure_future(mouth.say(agent.stream("Hi")))
     await line.play_ms(500)
@@ -408,6 +435,16 @@ async def test_sound_that_is_never_reported_as_heard_is_given_up(line, monkeypat
     assert result == SayResult("failed", "", "Hello")
     assert audible.calls == [True, False]
     await still(line, mouth)
+
+
+async def test_sound_that_is_late_but_comes_is_waited_for(line, monkeypatch):
+    monkeypatch.setattr(mouth_module, "STALL_S", 0.2)
+    mouth, _, _ = spoken(line)
+    say = asyncio.ensure_future(mouth.say("Hello"))
+    await asyncio.sleep(0.2)
+    line.tick(4)
+    await asyncio.sleep(0.2)  # 100 ms of sound in 400: later than its length and the grace allow
+    assert (await line.until(say)).reason == "finished"
 
 
 async def test_a_line_that_stays_paused_is_given_up(line, monkeypatch):

@@ -55,7 +55,7 @@ class Utterance:
         start: position of its first sample on the line.
         stopped: set once no more sound of it may be played.
         started_at: ``loop.time()`` of its first sound, None before.
-        heard_position: where on the line its sound was cut off, None while it was not.
+        flushing: the flush that cut it off, None while nothing did.
     """
 
     start: int
@@ -63,7 +63,6 @@ class Utterance:
     ledger: Ledger = field(default_factory=Ledger)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     started_at: float | None = None
-    heard_position: int | None = None
     flushing: asyncio.Task[int] | None = None
 
 
@@ -152,9 +151,6 @@ class Mouth:
                 )
             await asyncio.gather(*(tasks - late), return_exceptions=True)  # failures were reported by then
         finally:
-            flushing = utterance.flushing
-            if flushing is not None and flushing.done() and not flushing.exception():
-                utterance.heard_position = flushing.result()
             self.last = self._result(reason, utterance)
             self.current = None
             if utterance.started_at is not None:
@@ -256,5 +252,5 @@ class Mouth:
         ledger = utterance.ledger
         if reason == "finished":
             return SayResult(reason, ledger.text, ledger.text)
-        position = self._line.heard if utterance.heard_position is None else utterance.heard_position
-        return SayResult(reason, ledger.heard(position - utterance.start), ledger.text)
+        # After the flush the line knows exactly what was heard.
+        return SayResult(reason, ledger.heard(self._line.heard - utterance.start), ledger.text)
