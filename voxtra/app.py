@@ -141,7 +141,7 @@ class VoxtraApp:
                 )
         self._turns = TurnDetection.of(turn_detection)
         self._instructions = instructions
-        self._recording_sink = recording_sink
+        self.recording_sink = recording_sink
         self._drain_s = drain_s
         self._startup: list[Hook] = []
         self._shutdown: list[Hook] = []
@@ -333,7 +333,7 @@ class VoxtraApp:
             llm=llm,
             turns=self._turns,
             instructions=self._instructions or (settings.llm and settings.llm.system_prompt) or "",
-            recording_sink=self._recording_sink,
+            recording_sink=self.recording_sink,
         )
         await ari.connect()
         for hook in self._startup:

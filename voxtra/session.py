@@ -353,6 +353,11 @@ class CallSession:
         recorder, self._recorder = self._recorder, None
         return await recorder.stop() if recorder is not None else None
 
+    @property
+    def recording(self) -> CallRecorder | None:
+        """The recording under way; its ``stereo`` can pause, resume, and tell media time."""
+        return self._recorder
+
     # ---- callbacks
 
     def on_hangup(self, callback: C) -> C:
