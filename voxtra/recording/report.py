@@ -63,9 +63,9 @@ def render_report(timeline: Mapping[str, Any], wav_path: str | PathLike[str] | N
 def _look(turns: list[dict[str, Any]], wav_path: str | PathLike[str] | None) -> Outline | None:
     if wav_path is None:
         return None
-    # 25 points a second look good up to four minutes; more than 6,000 nobody can see.
+    # 16 points a second look good up to four minutes; more than 4,000 nobody can see.
     last = max((float(turn["end_ms"]) for turn in turns), default=0.0)
-    return outline(wav_path, int(min(6000, max(800, last / 40))))
+    return outline(wav_path, int(min(4000, max(800, last / 60))))
 
 
 @cache
