@@ -118,17 +118,18 @@ class VoicePipeline:
             raise PipelineNotConfiguredError("tts")
         fresh = not self.agent.times.played_at
         self._saying = times = self.agent.times if fresh else TurnTimes()
-        result = await self._mouth.say(text, interruptible=interruptible, voice=voice, times=times)
+        try:
+            return await self._mouth.say(text, interruptible=interruptible, voice=voice, times=times)
+        finally:  # also when it failed or was cancelled: what was heard is what was said
+            if self._mouth.last is not None:
+                self._said(self._mouth.last, audible=bool(times.played_at))
+
+    def _said(self, result: SayResult, *, audible: bool) -> None:
         if result.reason != "finished":
             self.agent.cut_to_heard(result.text, result.heard)
-        if times.played_at:
-            self._emit(
-                VoxtraEvent(
-                    type=EventType.AGENT_SPEECH_ENDED,
-                    data={"reason": result.reason, "heard": result.heard, "text": result.text},
-                )
-            )
-        return result
+        if audible:
+            data = {"reason": result.reason, "heard": result.heard, "text": result.text}
+            self._emit(VoxtraEvent(type=EventType.AGENT_SPEECH_ENDED, data=data))
 
     def interrupt(self) -> None:
         """Cut in on what is being said, if that may be interrupted: silence within a frame."""
