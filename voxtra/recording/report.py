@@ -19,7 +19,7 @@ from voxtra.recording.peaks import Outline, outline, svg_path
 
 MAX_EMBEDDED_BYTES = 10_000_000
 """A longer recording is not put into the page: it is played from beside it."""
-PARTS = ("endpointing", "stt", "llm", "tts", "framework")
+PARTS = ("endpointing", "stt", "llm", "tts", "framework", "wire")
 """What a reply's wait consists of, in order."""
 _MEANING = {
     "endpointing": "silence waited for, to be sure the caller has finished",
@@ -27,6 +27,7 @@ _MEANING = {
     "llm": "the language model",
     "tts": "speech synthesis, to its first sound",
     "framework": "everything else",
+    "wire": "from the line to the first packet on the caller's wire",
 }
 _LANE = 64
 _NAMES = {"caller": "Caller", "agent": "Agent"}
@@ -109,8 +110,8 @@ def _head(title: str, call: Mapping[str, Any], turns: list[dict[str, Any]], leng
     waits = [turn["latency"]["total"] for turn in turns if (turn.get("latency") or {}).get("total")]
     if waits:
         facts.append(("Median wait", f"{median(waits):.0f} ms"))
-    if call.get("end_reason"):
-        facts.append(("Ended", str(call["end_reason"])))
+    if call.get("ended_by"):
+        facts.append(("Ended by", str(call["ended_by"])))
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
     return f'<header><h1>{escape(title)}</h1><dl class="facts">{items}</dl></header>'
 
@@ -274,11 +275,10 @@ def _latencies(turns: list[dict[str, Any]]) -> str:
     ]
     if not replies:
         return ""
-    longest = max(max(turn["latency"]["total"], turn["latency"].get("wire", 0.0)) for turn in replies)
+    longest = max(max(turn["latency"]["total"], _sum(turn["latency"])) for turn in replies)
     rows = "".join(_bar(turn, longest) for turn in replies)
-    legend = "".join(f'<span title="{_MEANING[part]}"><i class="{part}"></i>{part}</span>' for part in PARTS)
-    if any("wire" in turn["latency"] for turn in replies):
-        legend += '<span title="first packet on the caller\'s wire"><i class="wire"></i>wire</span>'
+    there = [part for part in PARTS if any(part in turn["latency"] for turn in replies)]
+    legend = "".join(f'<span title="{_MEANING[part]}"><i class="{part}"></i>{part}</span>' for part in there)
     return (
         "<section><h2>Wait before each reply</h2>"
         "<p class=\"note\">From the end of the caller's speech to the agent's first sound, in ms.</p>"
@@ -297,18 +297,15 @@ def _bar(turn: Mapping[str, Any], longest: float) -> str:
         parts += (
             f'<i class="{part}" style="width:{_percent(ms, longest)}" title="{part} {ms:.0f} ms">{label}</i>'
         )
-    wire = latency.get("wire")
-    if wire is not None:
-        parts += (
-            f'<i class="wire" style="left:{_percent(wire, longest)}" '
-            f'title="first packet on the caller\'s wire after {wire:.0f} ms"></i>'
-        )
-    total = f"{latency['total']:.0f}" + (f" · wire {wire:.0f}" if wire is not None else "")
     return (
         f'<li data-start="{turn["start_ms"]:.0f}"><button type="button" title="Play from here">'
         f'{_clock(turn["start_ms"], tenths=True)}</button><div class="bar">{parts}</div>'
-        f"<output>{total}</output></li>"
+        f"<output>{latency['total']:.0f} ms</output></li>"
     )
+
+
+def _sum(latency: Mapping[str, float]) -> float:
+    return sum(float(latency.get(part, 0.0)) for part in PARTS)
 
 
 def _happenings(timeline: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ class Timeline:
     def __init__(self, at: Callable[[float], float] | None = None) -> None:
         self._at = at or (lambda time: time * 1000)
         self.call: dict[str, JSON] = {}
-        """Facts of the call, JSON-able: ``id, caller_id, called_number, direction, duration_ms`` ..."""
+        """Facts of the call, JSON-able: ``id, caller_id, called_number, direction, started, ended_by`` ..."""
         self.left_out = 0
         """Entries beyond ``MAX_ENTRIES``."""
         self._turns: list[Turn] = []
@@ -76,7 +76,8 @@ class Timeline:
             start_ms: first sound.
             end_ms: last sound.
             interrupted: the caller broke in.
-            latency: ms by owner, as ``TurnTimes.split`` gives them; ``wire`` = first packet to the caller.
+            latency: ms by owner, as ``TurnTimes.split`` gives them; ``wire``, where it was measured, is
+                from the line to the first packet on the caller's wire; ``total`` is their sum.
             planned: what was to be said; "" = ``text``.
         """
         turn = self._turn("agent", text, start_ms, end_ms, interrupted)
