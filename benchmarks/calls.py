@@ -36,7 +36,7 @@ class Stage:
 
 async def run(*, quick: bool, profile: bool) -> list[Figure]:
     """More and more calls, until they are not held or the steps end; then some over the other transports."""
-    steps = (5, 10) if quick else (20, 50, 100, 150, 200)
+    steps = (5, 10) if quick else (20, 50, 100, 200, 300, 400)
     other, window = (5, 2.0) if quick else (50, 8.0)
     stages: list[Stage] = []
     async with rig() as (asterisk, worker):

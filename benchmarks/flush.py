@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+from typing import Any
 
 from benchmarks.process import BenchmarkError, Child
 from benchmarks.report import Figure, percentile, progress
@@ -28,9 +30,22 @@ async def run(*, quick: bool, profile: bool) -> list[Figure]:
             call = await phone.dial("talk")
             await call.answered()
             measured = [await _one(call, worker) for _ in range(times)]
+            found = _flushes(transport, [wire for wire, _ in measured], [known for _, known in measured])
+            if profile or not all(figure.met for figure in found):
+                found[-1].profile = await _profiled(call, worker)
             await call.hangup()
-        figures += _flushes(transport, [wire for wire, _ in measured], [known for _, known in measured])
+        figures += found
     return [*figures, *await _barge_ins(times)]
+
+
+async def _profiled(call: PhoneCall, worker: Child) -> list[dict[str, Any]]:
+    """Where the app's time goes over three more flushes."""
+    await worker.ask("profile_start")
+    with contextlib.suppress(BenchmarkError):  # what is looked for may be what makes them fail
+        for _ in range(3):
+            await _one(call, worker)
+    found: list[dict[str, Any]] = (await worker.ask("profile_stop"))["profile"]
+    return found
 
 
 def _flushes(transport: str, wire: list[float], known: list[float]) -> list[Figure]:

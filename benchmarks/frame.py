@@ -41,15 +41,15 @@ async def run(*, quick: bool, profile: bool) -> list[Figure]:
             progress(f"frame: {name} on {loop}, {lines} sockets")
             cost = await _cost(kind, loop, lines, slices, seconds)
             if loop == "uvloop":
-                floors[kind] = cost.us
+                floors[kind] = cost.least
             figures.append(_figure(f"{name}, {loop}", cost, f"the floor; {cost.least:.1f}–{cost.most:.1f}"))
     for kind, codec, floor in LINES:
         progress(f"frame: {kind} lines on uvloop, {lines} of them")
         cost = await _cost(kind, "uvloop", lines, slices, seconds, goal=GOAL_US, profile=profile)
-        note = f"{cost.us / floors[floor]:.1f} × its bare echo; {cost.least:.1f}–{cost.most:.1f}"
+        note = f"{cost.least / floors[floor]:.1f} × its bare echo; {cost.least:.1f}–{cost.most:.1f}"
         figure = _figure(f"{kind} line, {codec}, VAD + play, uvloop", cost, note)
         figure.goal = GOAL_US
-        figure.details |= {"ratio": cost.us / floors[floor], "lines": lines}
+        figure.details |= {"ratio": cost.least / floors[floor], "lines": lines}
         figure.profile = cost.profile
         figures.append(figure)
     return figures

@@ -19,6 +19,7 @@ APP_MB, LOCAL_MB, CALL_MB = 80.0, 450.0, 1.0
 GROWTH_MB = 2.0
 """Taken for none: 2 kB a call."""
 BATCHES = 4
+AT_ONCE = 8
 
 
 async def run(*, quick: bool, profile: bool) -> list[Figure]:
@@ -93,17 +94,23 @@ async def _settled(worker: Child) -> dict[str, Any]:
 
 
 async def _local(turns: int) -> list[Figure]:
-    progress(f"memory: with local speech, {turns} calls that hear and speak")
+    progress(f"memory: with local speech, {turns} calls that hear and speak, then {AT_ONCE} at once")
     async with rig("--local") as (asterisk, worker), phone_of(asterisk) as phone:
         await asyncio.sleep(1.0)
         warm = await worker.ask("usage", collect=True)
         for _ in range(turns):
             await _chat(asterisk, phone)
+        await asyncio.gather(*(_chat(asterisk, phone) for _ in range(AT_ONCE)))
         used = await worker.ask("usage", collect=True)
     note = "Whisper, Silero, hibari, intents"
     return [
         Figure("app with local speech, warm", warm["rss"], "MB RSS", LOCAL_MB, note),
-        Figure(f"app with local speech, after {turns} calls", used["rss"], "MB RSS", LOCAL_MB),
+        Figure(
+            f"app with local speech, after {turns} calls and {AT_ONCE} at once",
+            used["rss"],
+            "MB RSS",
+            LOCAL_MB,
+        ),
     ]
 
 

@@ -56,28 +56,38 @@ def descriptors_of(pid: int | str = "self") -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-async def profiled(seconds: float) -> list[dict[str, Any]]:
-    """Profile this thread for a while: its top functions by their own CPU time.
+class Profiler:
+    """Profiles this thread: its top functions by their own CPU time.
 
     C code (sockets, codecs, the VAD's inside) counts for the Python function that called it; what runs
     outside of any Python function, the event loop and its part of the kernel, is the last entry.
     """
-    profiler = cProfile.Profile(time.thread_time_ns, 1e-9, builtins=False)
-    meter = Meter()
-    profiler.enable()
+
+    def __init__(self) -> None:
+        self._profiler = cProfile.Profile(time.thread_time_ns, 1e-9, builtins=False)
+        self._meter = Meter()
+        self._profiler.enable()
+
+    def stop(self) -> list[dict[str, Any]]:
+        """End it; returns entries with ``function``, ``share`` of the CPU, ``calls``."""
+        self._profiler.disable()
+        used = self._meter.read()["cpu"]
+        raw: dict[Any, Any] = pstats.Stats(self._profiler).stats  # type: ignore[attr-defined]
+        found = sorted(((own, calls, where) for where, (_, calls, own, _, _) in raw.items()), reverse=True)
+        inside = sum(own for own, _, _ in found)
+        top = [
+            {"function": _name(where), "share": own / used, "calls": calls}
+            for own, calls, where in found[:TOP]
+        ]
+        rest = {"function": "event loop and kernel, outside Python", "share": max(0.0, 1 - inside / used)}
+        return [*top, {**rest, "calls": 0}]
+
+
+async def profiled(seconds: float) -> list[dict[str, Any]]:
+    """Profile this thread for a while, see :class:`Profiler`."""
+    profiler = Profiler()
     await asyncio.sleep(seconds)
-    profiler.disable()
-    used = meter.read()["cpu"]
-    raw: dict[Any, Any] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
-    found = sorted(((own, calls, where) for where, (_, calls, own, _, _) in raw.items()), reverse=True)
-    waiting = {"<method 'poll' of 'select.epoll' objects>"}
-    found = [entry for entry in found if entry[2][2] not in waiting]
-    inside = sum(own for own, _, _ in found)
-    top = [
-        {"function": _name(where), "share": own / used, "calls": calls} for own, calls, where in found[:TOP]
-    ]
-    rest = {"function": "event loop and kernel, outside Python", "share": max(0.0, 1 - inside / used)}
-    return [*top, {**rest, "calls": 0}]
+    return profiler.stop()
 
 
 def _name(where: tuple[str, int, str]) -> str:

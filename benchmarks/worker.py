@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 
-from benchmarks.meter import descriptors_of, profiled, rss_of
+from benchmarks.meter import Profiler, descriptors_of, profiled, rss_of
 from benchmarks.process import Answer, run_child, serve
 from benchmarks.report import percentile
 from benchmarks.sound import RATE, voice
@@ -56,6 +56,7 @@ class Worker:
         self.ended = 0
         self.failed = 0
         self._lags: deque[float] = deque(maxlen=100_000)
+        self._profiler: Profiler | None = None
         self._lag_task: asyncio.Task[None] | None = None
         self.app.default()(self.handle)
 
@@ -80,7 +81,6 @@ class Worker:
         """Start the app, and warm up what it speaks with."""
         began = time.monotonic()
         await self.app.start()
-        self._lag_task = asyncio.create_task(self._watch_lag())
         return {"seconds": time.monotonic() - began}
 
     async def stop(self) -> Answer:
@@ -106,7 +106,9 @@ class Worker:
         }
 
     async def lag(self) -> Answer:
-        """How late the loop's timers were since it was asked last, ms."""
+        """How late the loop's timers were since it was asked last, ms; the first time, watching begins."""
+        if self._lag_task is None:
+            self._lag_task = asyncio.create_task(self._watch_lag())
         lags = [lag * 1000 for lag in self._lags]
         self._lags.clear()
         return {"p50": percentile(lags, 0.5), "p99": percentile(lags, 0.99), "max": max(lags)} if lags else {}
@@ -114,6 +116,16 @@ class Worker:
     async def profile(self, seconds: float) -> Answer:
         """Where the time goes."""
         return {"profile": await profiled(seconds)}
+
+    async def profile_start(self) -> Answer:
+        """Begin a profile that ``profile_stop`` ends."""
+        self._profiler = Profiler()
+        return {}
+
+    async def profile_stop(self) -> Answer:
+        """Where the time went."""
+        assert self._profiler is not None
+        return {"profile": self._profiler.stop()}
 
     async def play(self) -> Answer:
         """Begin to speak on the call that was dialled as ``talk``."""
@@ -190,7 +202,7 @@ def make_app(options: list[str]) -> VoxtraApp:
 
 async def main() -> None:
     worker = Worker(make_app(sys.argv[1:]))
-    names = ("start", "stop", "usage", "lag", "profile", "play", "flush")
+    names = ("start", "stop", "usage", "lag", "profile", "profile_start", "profile_stop", "play", "flush")
     await serve({name: getattr(worker, name) for name in names})
     await worker.stop()
 
