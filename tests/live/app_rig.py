@@ -48,11 +48,16 @@ class Rig:
 
     async def nothing_left(self, timeout: float = 5.0) -> None:
         """No session, channel or bridge remains."""
-        async with asyncio.timeout(timeout):
-            while self.app.active_sessions:
-                await asyncio.sleep(0.02)
-            while await self.app.ari.channels.list() or await self.app.ari.bridges.list():
-                await asyncio.sleep(0.02)
+        ari = self.app.ari
+        there: list[object] = []
+        try:
+            async with asyncio.timeout(timeout):
+                while there := [
+                    *self.app.active_sessions, *await ari.channels.list(), *await ari.bridges.list()
+                ]:  # fmt: skip
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"still there: {there}") from None
 
 
 @contextlib.asynccontextmanager

@@ -72,11 +72,11 @@ class CallMedia:
             raise
 
     async def _make_bridge(self) -> None:
+        self._bridged = True  # from here on it may be there, even when the request is cut off
         # dtmf_events: the bridge may then never be a native one, so Asterisk sees every key and all sound
         await self._ari.bridges.create_with_id(
             bridge_id=self._bridge_id, type="mixing,dtmf_events", name=self._switchboard.bridge_name
         )
-        self._bridged = True
         await self._ari.bridges.add_channel(bridge_id=self._bridge_id, channel=[self._media.id])
 
     async def join(self) -> None:
