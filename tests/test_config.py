@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from voxtra.config import (
     ENVIRONMENT,
     AsteriskConfig,
+    LLMConfig,
     MediaConfig,
     RouteConfig,
     STTConfig,
+    TrunkConfig,
     VoxtraConfig,
 )
 from voxtra.errors import ConfigurationError
@@ -211,6 +213,50 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
     assert "hunter2" not in refused(asterisk={"pasword": "hunter2"})
     assert "hunter2" not in refused(asterisk="hunter2")
     assert "hunter2" not in refused(llm={"provider": "", "api_key": "hunter2"})
+    assert "hunter2" not in refused(asterisk={"url": "http://u:hunter2@pbx"})
+    llm = LLMConfig(provider="x", options={"api_key": "hunter2", "inner": {"Token": "hunter2"}, "size": 7})
+    assert "hunter2" not in f"{llm!r} {llm}"
+    assert "size" in f"{llm!r}"
+
+
+@pytest.mark.parametrize("password", ["*hunter2", "!hunter2", "'x${hunter2!}'", "{hunter2", "&hunter2 *a"])
+def test_a_password_that_yaml_reads_otherwise_is_not_shown(tmp_path: Path, password: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        VoxtraConfig.load(file=write(tmp_path, f"asterisk:\n  password: {password}\n"), env={})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_trunk_makes_endpoints_of_numbers() -> None:
+    config = VoxtraConfig.load(env={"VOXTRA_TRUNK_ENDPOINT": "PJSIP/{number}@carrier"})
+    assert config.trunk.dial("+442071838750") == "PJSIP/+442071838750@carrier"
+    bare = TrunkConfig(endpoint="PJSIP/carrier/sip:{digits}@10.0.0.1:5060", caller_id="Acme <+442071838750>")
+    assert bare.dial("+442071838750") == "PJSIP/carrier/sip:442071838750@10.0.0.1:5060"
+    assert TrunkConfig.model_fields["endpoint"].default == ""
+    with pytest.raises(ConfigurationError, match=r"set trunk\.endpoint"):
+        TrunkConfig().dial("+442071838750")
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["", "+", "442071838750", "+042071838750", "+44207183875&", "+44 207", "+4420718387501234",
+     "+٤٤٢٠٧١٨٣٨٧٥٠", "+442071838750\n", "+442071838750,tT"],
+)  # fmt: skip
+def test_what_is_no_e164_number_is_not_dialled(number: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"no E\.164 number"):
+        TrunkConfig(endpoint="PJSIP/{number}@carrier").dial(number)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["PJSIP/carrier", "{number}", "PJSIP/{number}&SIP/x", "PJSIP/{number}@a,30", "PJSIP/{number}{number}",
+     "PJSIP/{number}{digits}", "PJSIP/{number}@${X}", "PJSIP/{number}@a;b", "PJSIP/{number}@a\n"],
+)  # fmt: skip
+def test_templates_that_would_be_more_than_an_endpoint(endpoint: str) -> None:
+    assert "trunk.endpoint" in refused(trunk={"endpoint": endpoint})
+
+
+def test_a_caller_id_stays_one() -> None:
+    assert "trunk.caller_id" in refused(trunk={"caller_id": 'x" <1>\nY: z'})
 
 
 def test_round_trip_through_a_private_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
@@ -15,7 +15,7 @@ from pydantic import ValidationError as PydanticError
 
 from voxtra.errors import ConfigurationError
 
-Layer: TypeAlias = Literal["file", "environment", "options", "keywords", "forced"]
+Layer: TypeAlias = Literal["file", "dotenv", "environment", "options", "keywords", "forced"]
 """Where a value may come from, weakest first."""
 
 LAYERS: tuple[Layer, ...] = get_args(Layer)
@@ -33,6 +33,11 @@ class Settings(BaseModel):
         except PydanticError as error:
             line, _ = explain(error, type(self), prefix=self.section)
             raise ConfigurationError(line) from None
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What ``repr`` and ``str`` show: keys among a provider's ``options`` are no more than named."""
+        for name, value in super().__repr_args__():
+            yield name, _without_secrets(value) if name == "options" else value
 
     # pydantic: an ordinary __init__, so that nested settings report their place in the whole
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
@@ -57,6 +62,9 @@ def read_yaml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        what = re.sub(
+            r"'[^']{2,}'", "…", what
+        )  # "*hunter2" is an alias to YAML, and a password to its writer
         raise ConfigurationError(f"{path}{where}: not YAML: {what}") from None
     if data is None:
         return {}
@@ -80,7 +88,9 @@ def _expand(value: Any, env: Mapping[str, str], path: Path, name: str) -> Any:
             return "${"
         variable, default = match["name"], match["default"]
         if variable is None:
-            raise ConfigurationError(f"{path}: {name}: {match[0]} is no variable: write ${{NAME}} or $${{")
+            raise ConfigurationError(
+                f"{path}: {name}: what follows ${{ is no variable: write ${{NAME}}, or $${{ for a plain ${{"
+            )
         found = env.get(variable)
         if found or (found is not None and default is None):
             return found
@@ -91,6 +101,15 @@ def _expand(value: Any, env: Mapping[str, str], path: Path, name: str) -> Any:
         return default
 
     return _REFERENCE.sub(replace, value)
+
+
+_SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
+
+
+def _without_secrets(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {k: "**********" if _SECRET.search(str(k)) else _without_secrets(v) for k, v in value.items()}
 
 
 def write_private(path: Path, text: str) -> None:
@@ -177,7 +196,7 @@ def explain(
         known = ", ".join(_keys(model, path[:-1]))
         mend = f"did you mean {near[0]!r}?" if near else f"known are: {known}"
         return f"unknown setting {dotted!r}: {mend}{more}", path
-    shown = "" if first["type"] == "missing" or _is_secret(model, path) else f" = {_short(first['input'])}"
+    shown = "" if first["type"] == "missing" or _is_secret(model, path) else f" = {shorten(first['input'])}"
     return f"{dotted}{shown}: {_mend(first)}{more}", path
 
 
@@ -195,8 +214,8 @@ def _mend(detail: Mapping[str, Any]) -> str:
     return message.replace("Input should", "must").replace("String should", "must")
 
 
-def _short(value: object) -> str:
-    text = repr(value)
+def shorten(value: object) -> str:
+    text = re.sub(r"//[^/@\s]*@", "//…@", repr(value))  # a password in an address
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -1,8 +1,9 @@
 """Settings: where they come from, which one wins, and what is wrong with them.
 
 From strongest to weakest: ``forced`` (``voxtra dev``) > keyword arguments > command line options >
-environment > ``voxtra.yaml`` > defaults. A :class:`VoxtraConfig` remembers its layers, so that they can come
-in any order: an app is built with keywords when its module is imported, the command line adds the rest later.
+environment > ``.env`` > ``voxtra.yaml`` > defaults. A :class:`VoxtraConfig` remembers its layers, so that
+they can come in any order: an app is built with keywords when its module is imported, the command line adds
+the rest later.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pydantic import (
 )
 from pydantic import ValidationError as PydanticError
 
+from voxtra._env_file import ENV_FILE, is_from_file, read_env_file
 from voxtra._settings import (
     LAYERS,
     Layer,
@@ -38,6 +40,8 @@ from voxtra._settings import (
     update,
     write_private,
 )
+from voxtra._trunk import TrunkConfig as TrunkConfig
+from voxtra._trunk import e164 as e164
 from voxtra.errors import ConfigurationError
 
 FILE_NAME = "voxtra.yaml"
@@ -227,6 +231,7 @@ class VoxtraConfig(Settings):
     tts: TTSConfig | None = None
     llm: LLMConfig | None = None
     vad: VADConfig | None = None
+    trunk: TrunkConfig = Field(default_factory=lambda: TrunkConfig.model_validate({}))
     routes: list[RouteConfig] = Field(default_factory=list)
 
     _layers: dict[Layer, dict[str, Any]] = PrivateAttr(default_factory=dict)
@@ -242,6 +247,7 @@ class VoxtraConfig(Settings):
         *,
         file: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
+        env_file: str | os.PathLike[str] | None = None,
         options: Mapping[str, Any] | None = None,
         keywords: Mapping[str, Any] | None = None,
     ) -> Self:
@@ -250,20 +256,29 @@ class VoxtraConfig(Settings):
         Args:
             file: a YAML file; None = none.
             env: the environment, None = the process's own; ``{}`` = none.
+            env_file: a ``.env`` file, below the environment; None = none.
             options: of a command line; dotted names (``{"asterisk.url": ...}``) or nested; None says nothing.
             keywords: of a program; likewise.
 
         Raises:
             ConfigurationError: names the setting, where it came from, its value and what would be right.
         """
-        environment = os.environ if env is None else env
+        environment: Mapping[str, str] = os.environ if env is None else env
+        dotenv: dict[str, str] = {}
+        if env_file is not None:
+            dotenv = read_env_file(Path(env_file), ENVIRONMENT)
+        elif env is None:
+            dotenv = {name: value for name, value in os.environ.items() if is_from_file(name, value)}
+            environment = {name: value for name, value in os.environ.items() if name not in dotenv}
         layers: dict[Layer, dict[str, Any]] = {
+            "dotenv": _from_environment(dotenv),
             "environment": _from_environment(environment),
             "options": nested(options or {}),
             "keywords": nested(keywords or {}),
         }
         if file is not None:
-            layers["file"] = read_yaml(Path(file), environment)
+            said = {name: value for name, value in environment.items() if value or name not in dotenv}
+            layers["file"] = read_yaml(Path(file), {**dotenv, **said})
         return cls._merged(layers, str(file or ""))
 
     @classmethod
@@ -381,6 +396,8 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
 def _said_in(layer: Layer | None, file: str, setting: str) -> str:
     if layer == "environment":
         return f"environment {_VARIABLE.get(setting, '')}".rstrip()
+    if layer == "dotenv":
+        return f"{ENV_FILE} {_VARIABLE.get(setting, '')}".rstrip()
     return {
         None: "default",
         "file": file,

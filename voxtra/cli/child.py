@@ -43,6 +43,7 @@ def main() -> None:
 def _run(arguments: argparse.Namespace) -> int:
     set_up_logging(arguments.log_level)
     with socket.socket(fileno=arguments.fd) as control:
+        options.load_env_file()  # here, not in the parent: a change of it is a change of the code
         app = load_app(arguments.target)
         settings = options.load_settings(arguments.config, {}, app.settings)
         control.sendall(_line({"app": settings.asterisk.app_name}))

@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypeAlias
 import typer
 from pydantic import SecretStr
 
-from voxtra.config import FILE_NAME, VoxtraConfig
+from voxtra._env_file import ENV_FILE, use_env_file
+from voxtra.config import ENVIRONMENT, FILE_NAME, VoxtraConfig
 from voxtra.errors import ConfigurationError
 
 TargetArgument: TypeAlias = Annotated[
@@ -52,6 +53,16 @@ LogLevelOption: TypeAlias = Annotated[
     ),
 ]
 DebugOption: TypeAlias = Annotated[bool, typer.Option("--debug", help="Show whole tracebacks, log more.")]
+
+
+def load_env_file() -> None:
+    """Read ``.env`` of the working directory into the environment, when there is one.
+
+    Raises:
+        ConfigurationError: it can't be read, or a line of it is wrong.
+    """
+    if Path(ENV_FILE).is_file():
+        use_env_file(Path(ENV_FILE), ENVIRONMENT)
 
 
 def settings_file(named: Path | None) -> Path | None:
