@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel
 
+from voxtra._checks import checked
 from voxtra.agent.pipeline import SpeechSetup
 from voxtra.ari import ARIClient, ConnectionState, StasisStart
 from voxtra.calls.leg import Leg, first_of
@@ -65,6 +66,10 @@ class _Phase(Enum):
     RUNNING = "running"
     DRAINING = "draining"
     STOPPED = "stopped"
+
+
+class _StoppedError(NotConnectedError):
+    """Not a failure: somebody called ``stop``."""
 
 
 class VoxtraApp:
@@ -119,6 +124,14 @@ class VoxtraApp:
         media: Mapping[str, Any] | None = None,
         drain_s: float = 5.0,
     ) -> None:
+        checked("media", media, (Mapping, type(None)), "settings like {'transport': 'rtp'}")
+        checked("router", router, (Router, type(None)), "a voxtra.Router")
+        if recording_sink is not None and not hasattr(recording_sink, "on_recording_complete"):
+            raise ConfigurationError(f"recording_sink={recording_sink!r}: should be a RecordingSink")
+        checked("instructions", instructions, (str,), "text")
+        checked("drain_s", drain_s, (int, float), "seconds, 0 or more")
+        if not drain_s >= 0:
+            raise ConfigurationError(f"drain_s={drain_s!r}: should be seconds, 0 or more")
         keywords: dict[str, Any] = {
             "asterisk.url": ari_url or None,
             "asterisk.user": ari_user or None,
@@ -127,18 +140,15 @@ class VoxtraApp:
             "asterisk.reconnect_interval": reconnect_interval,
             **{f"media.{name}": value for name, value in (media or {}).items()},
         }
-        self.settings = VoxtraConfig.load(
-            keywords={name: value for name, value in keywords.items() if value is not None}
-        )
+        self._keywords = {name: value for name, value in keywords.items() if value is not None}
+        self.settings = VoxtraConfig.load(keywords=self._keywords)
         if debug:
             logging.getLogger("voxtra").setLevel(logging.DEBUG)
         self.router = router if router is not None else Router()
         self._given = {STT: stt, LLM: llm, TTS: tts, VAD: vad}
         for kind, part in self._given.items():
-            if part is not None and not isinstance(part, (kind, str, BaseModel)):
-                raise ConfigurationError(
-                    f"{kind.__name__.lower()}={part!r}: a {kind.__name__} provider, its name, or its settings"
-                )
+            wanted = f"a {kind.__name__} provider, its name, or its settings"
+            checked(kind.__name__.lower(), part, (kind, str, BaseModel, type(None)), wanted)
         self._turns = TurnDetection.of(turn_detection)
         self._instructions = instructions
         self.recording_sink = recording_sink
@@ -149,7 +159,9 @@ class VoxtraApp:
         self._phase = _Phase.NEW
         self._sessions: dict[str, CallSession] = {}
         self._running: set[asyncio.Task[None]] = set()
-        self._waiting: deque[StasisStart] = deque()
+        self._waiting: deque[Leg] = deque()
+        self._starting: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
         self._shared: Shared | None = None
         self._resources = contextlib.AsyncExitStack()
         self._broken: asyncio.Future[TelephonyError] | None = None
@@ -164,8 +176,9 @@ class VoxtraApp:
     @classmethod
     def from_config(cls, config: VoxtraConfig, **options: Any) -> Self:
         """An app with these settings; ``options`` as of the constructor."""
+        checked("config", config, (VoxtraConfig,), "a VoxtraConfig; from_yaml() reads a file")
         app = cls(**options)
-        app.configure(config)
+        app.configure(config.layered(keywords=app._keywords))
         return app
 
     @classmethod
@@ -181,6 +194,7 @@ class VoxtraApp:
         """
         if self._phase not in (_Phase.NEW, _Phase.STOPPED):
             raise ConfigurationError("settings can't change while the app runs: stop() it first")
+        checked("settings", settings, (VoxtraConfig,), "a VoxtraConfig")
         self.settings = settings
 
     # ---- what is registered
@@ -214,12 +228,12 @@ class VoxtraApp:
 
     def on_startup(self, hook: F) -> F:
         """Decorator: run once Asterisk is connected, before the first call is taken."""
-        self._startup.append(hook)
+        self._startup.append(_callable("on_startup", hook))
         return hook
 
     def on_shutdown(self, hook: F) -> F:
         """Decorator: run when the app stops, after its calls have ended."""
-        self._shutdown.append(hook)
+        self._shutdown.append(_callable("on_shutdown", hook))
         return hook
 
     def on(self, event_type: EventType | str | None = None) -> Callable[[F], F]:
@@ -233,7 +247,7 @@ class VoxtraApp:
             raise ConfigurationError(f"on({event_type!r}): events are {', '.join(EventType)}") from None
 
         def register(listener: F) -> F:
-            self._listeners.append((wanted, listener))
+            self._listeners.append((wanted, _callable("on", listener)))
             return listener
 
         return register
@@ -284,21 +298,27 @@ class VoxtraApp:
             ConfigurationError: a setting can't be, or an extra is missing.
             AuthenticationError: Asterisk refuses user or password.
             MediaError: a port of the media transport is taken.
+            NotConnectedError: the app was stopped meanwhile.
         """
         if self._phase not in (_Phase.NEW, _Phase.STOPPED):
             raise ConfigurationError(f"the app is {self._phase.value} already")
         self._phase = _Phase.STARTING
         self._resources = contextlib.AsyncExitStack()
         self._broken = asyncio.get_running_loop().create_future()
+        self._starting = asyncio.ensure_future(self._start())
         try:
-            await self._start()
-        except BaseException:
-            await self._release()
+            await self._starting
+        except BaseException as error:
+            if self._phase is _Phase.STARTING:
+                await self._release()
+            elif isinstance(error, asyncio.CancelledError) and self._starting.cancelled():
+                raise _StoppedError("the app was stopped while it started") from None
             raise
-        if self._phase is _Phase.STARTING:
-            self._phase = _Phase.RUNNING
+        if self._phase is not _Phase.STARTING:
+            raise _StoppedError("the app was stopped while it started")
+        self._phase = _Phase.RUNNING
         while self._waiting:
-            self._take(self._waiting.popleft())
+            self._begin(self._waiting.popleft())
 
     async def _start(self) -> None:
         settings = self.settings
@@ -379,13 +399,23 @@ class VoxtraApp:
     async def stop(self, drain_s: float | None = None) -> None:
         """Take no more calls, let those that live end, run the shutdown hooks, disconnect. Idempotent.
 
+        A start under way is given up. May be called from a call's handler, which then ends with its call.
+
         Args:
             drain_s: how long calls may go on before they are hung up; None = the app's own.
         """
         if self._phase in (_Phase.NEW, _Phase.STOPPED):
             return
+        if self._stopping is None or self._stopping.done():
+            self._stopping = asyncio.ensure_future(self._stop(drain_s))
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, drain_s: float | None) -> None:
         self._phase = _Phase.DRAINING
         try:
+            if self._starting is not None and not self._starting.done():
+                self._starting.cancel()
+                await asyncio.wait({self._starting})
             await self._drain(self._drain_s if drain_s is None else drain_s)
             for hook in self._shutdown:
                 try:
@@ -406,14 +436,21 @@ class VoxtraApp:
             await asyncio.wait(running, timeout=FORCE_S)
 
     async def _release(self) -> None:
+        while self._waiting:
+            self._give_back(self._waiting.popleft())
         for task in list(self._running):
             task.cancel()
         if self._running:
             await asyncio.wait(self._running, timeout=FORCE_S)
-        await self._resources.aclose()
-        self._shared = None
-        self._waiting.clear()
-        self._phase = _Phase.STOPPED
+        try:
+            await self._resources.aclose()
+        except Exception:
+            log.exception("something could not be closed in order; everything else is closed")
+        finally:
+            self._shared = None
+            self._phase = _Phase.STOPPED
+            if self._broken is not None and not self._broken.done():
+                self._broken.set_result(_StoppedError("the app was stopped"))
 
     async def run_async(self) -> None:
         """Start, and run until SIGINT, SIGTERM or ``stop()``; then stop in good order.
@@ -434,21 +471,22 @@ class VoxtraApp:
             waits.append(starting)  # type: ignore[arg-type]
             await first_of(*waits)
             if not starting.done():
-                starting.cancel()
-                await asyncio.gather(starting, return_exceptions=True)
                 return
             starting.result()
             broken = asyncio.ensure_future(self.wait_broken())
             waits.append(broken)  # type: ignore[arg-type]
             await first_of(waits[0], broken)
-            if broken.done() and self._phase is _Phase.RUNNING:
+            if broken.done():
                 raise broken.result()
+        except _StoppedError:
+            pass  # as somebody wished
         finally:
             for number in handled:
                 loop.remove_signal_handler(number)
             await self.stop()
             for wait in waits:
                 wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     def run(self) -> None:
         """:meth:`run_async` in a loop of its own, on uvloop where it is installed."""
@@ -483,23 +521,36 @@ class VoxtraApp:
 
     def _take(self, event: StasisStart) -> None:
         """A call has come in."""
-        if self._phase is _Phase.STARTING and len(self._waiting) < MAX_WAITING:
-            self._waiting.append(event)
-            return
         shared = self._shared
         if shared is None:
             return
         channel = event.channel
-        if self._phase is not _Phase.RUNNING:
-            log.info("stopping: call %s goes back to the dialplan", channel.id)
-            shared.switchboard.chore(
-                shared.switchboard.gone(shared.ari.channels.continue_in_dialplan(channel_id=channel.id))
-            )
-            return
-        leg = Leg(shared.ari, shared.switchboard, channel.id, channel)
+        leg = Leg(shared.ari, shared.switchboard, channel.id, channel)  # from now on it is known
         leg.entered.set_result(event)
         if channel.state == "Up":
             leg.up.set()
+        if self._phase is _Phase.RUNNING:
+            self._begin(leg)
+        elif self._phase is _Phase.STARTING and len(self._waiting) < MAX_WAITING:
+            self._waiting.append(leg)
+        else:
+            self._give_back(leg)
+
+    def _give_back(self, leg: Leg) -> None:
+        leg.close()
+        shared = self._shared
+        if shared is not None and not leg.is_over:
+            log.info("call %s goes back to the dialplan: the app does not run", leg.id)
+            shared.switchboard.chore(
+                shared.switchboard.gone(shared.ari.channels.continue_in_dialplan(channel_id=leg.id))
+            )
+
+    def _begin(self, leg: Leg) -> None:
+        shared = self._shared
+        if leg.is_over or shared is None:
+            leg.close()
+            return
+        channel = leg.channel
         session = CallSession(
             shared,
             leg,
@@ -545,7 +596,11 @@ class VoxtraApp:
     def _tell(self, session: CallSession, event: VoxtraEvent) -> None:
         for wanted, listener in self._listeners:
             if wanted is None or wanted is event.type:
-                result = listener(event)
+                try:
+                    result = listener(event)
+                except Exception:
+                    log.exception("a listener failed on %s; the others go on", event.type)
+                    continue
                 if inspect.iscoroutine(result):
                     session._live.spawn(result, f"on({event.type})")
 
@@ -606,6 +661,12 @@ class VoxtraApp:
             await session.hangup("no_answer")
         end = await leg.cause_known()
         raise OriginateError.of(endpoint, end.cause, end.text)
+
+
+def _callable(where: str, function: F) -> F:
+    if not callable(function):
+        raise ConfigurationError(f"@app.{where}: {function!r} is no function")
+    return function
 
 
 async def _run_hook(hook: Hook) -> None:

@@ -22,7 +22,7 @@ from voxtra.errors import (
     NotConnectedError,
     TelephonyConnectionError,
 )
-from voxtra.events import EventType, VoxtraEvent
+from voxtra.events import ErrorEvent, EventType, VoxtraEvent
 from voxtra.media.line import Transport
 from voxtra.speech.base import LLM
 from voxtra.turns import TurnDetection
@@ -40,6 +40,8 @@ CALLBACK_S = 30.0
 """How long one callback may take."""
 HANGUP_S = 60.0
 """How long hanging up is tried while Asterisk can't be reached."""
+AGAIN_S = 0.1
+"""Wait between two tries, should the connection be there and yet fail at once."""
 
 T = TypeVar("T")
 
@@ -157,14 +159,15 @@ class LiveCall:
             pass  # it was short
         except Exception as error:  # noqa: BLE001 - said now, and raised to the handler when it wants sound
             log.warning("no sound for this call yet: %s", error)
+            self._emit(ErrorEvent(error_type=type(error).__name__, message=str(error)))
 
     async def until_end(self, work: Coroutine[Any, Any, T]) -> T:
         """``work``, cut short with CallEndedError when the call ends first."""
         task = asyncio.ensure_future(work)
         try:
             await first_of(task, self.leg.ended)
-            if not task.done():
-                self.leg.check()
+            if not task.done() or task.cancelled() or task.exception() is not None:
+                self.leg.check()  # what fails because of the end is the end
             return task.result()
         finally:
             if not task.done():
@@ -174,11 +177,20 @@ class LiveCall:
     # ---- tasks
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run ``work`` beside the handler; its failure is logged and is its own. It ends with the call."""
+        """Run ``work`` beside the handler; its failure is logged and is its own.
+
+        It ends with the call; what is begun before the call's tasks or after them has ``CALLBACK_S``.
+        """
+        guarded = self.guard(work, name)
         if self._group is None:
+            self.shared.switchboard.chore(guarded)
+            return
+        try:
+            task = self._group.create_task(guarded, name=f"{name} {self.leg.id}")
+        except RuntimeError:  # the group is being cut short
+            guarded.close()
             work.close()
             return
-        task = self._group.create_task(self.guard(work, name), name=f"{name} {self.leg.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -218,10 +230,11 @@ class LiveCall:
     async def _wind_up(self, handler: asyncio.Task[None] | None) -> None:
         await self._close_media()
         await self._tell_end()
-        if handler is not None and not handler.done():
-            await asyncio.wait({handler}, timeout=self._grace_s)
-            if handler.cancel():
-                log.debug("the handler of %s was still busy after the call's end: cancelled", self.leg.id)
+        busy = {*self._tasks, *([handler] if handler is not None else [])}
+        if busy:
+            await asyncio.wait(busy, timeout=self._grace_s)
+        if handler is not None and handler.cancel():
+            log.debug("the handler of %s was still busy after the call's end: cancelled", self.leg.id)
         for task in list(self._tasks):
             task.cancel()
 
@@ -230,8 +243,8 @@ class LiveCall:
         if not self.leg.is_over:
             await self.shared.switchboard.gone(self.leg.hangup())
         await self._close_media()
-        if self.leg.is_over:
-            await self._tell_end()
+        self.leg.lose()  # no more than a word where it has ended; else it could not be hung up
+        await self._tell_end()
         self.leg.close()
 
     async def _tell_end(self) -> None:
@@ -256,6 +269,7 @@ class LiveCall:
                 if left <= 0:
                     raise
                 log.warning("%s: not hung up yet, trying on: %s", self.leg.id, error)
+                await asyncio.sleep(AGAIN_S)
                 try:
                     await self.shared.ari.wait_ready(left)
                 except TelephonyConnectionError as gone:

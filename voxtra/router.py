@@ -25,8 +25,7 @@ class DispatchRule(ABC):
     """A rule that decides by code. Subclass it, or write an async function with the same arguments.
 
     Attributes:
-        handler: what takes the calls that match; a rule made by ``@router.add_dispatch_rule(handler)``
-            has it set there.
+        handler: what takes the calls that match; ``add_dispatch_rule(rule, handler)`` may name another.
         metadata: merged into ``call.metadata``.
     """
 
@@ -40,7 +39,8 @@ class DispatchRule(ABC):
         Args:
             extension: what was dialled.
             number: the caller's number.
-            info: what else is known of the call: ``channel`` (its name), ``args`` (of ``Stasis()``).
+            info: what else is known of the call: ``channel`` (its name), ``args`` (of ``Stasis()``). A
+                rule that does not name it is not given it.
         """
 
 
@@ -154,10 +154,7 @@ class Router:
 
         return register
 
-    def default_route(self) -> Callable[[H], H]:
-        """The same as :meth:`default`."""
-        register: Callable[[H], H] = self.default()
-        return register
+    default_route = default
 
     def add_dispatch_rule(
         self, rule: DispatchRule | type[DispatchRule] | RuleFunction, handler: Handler | None = None
@@ -173,7 +170,7 @@ class Router:
             ConfigurationError: it is neither, or a DispatchRule has no handler.
         """
         if isinstance(rule, type):
-            rule = rule()
+            rule = _made(rule)
         handler = handler or (rule.handler if isinstance(rule, DispatchRule) else None)
         if not isinstance(rule, DispatchRule) and not inspect.iscoroutinefunction(rule):
             raise ConfigurationError(f"{rule!r} is neither a DispatchRule nor an async function")
@@ -196,7 +193,7 @@ class Router:
                 return Resolution(route.handler, route.metadata, route.name)
         for rule, handler in self._rules:
             matches = rule.matches if isinstance(rule, DispatchRule) else rule
-            found: object = matches(extension=extension, number=number, **(call_info or {}))
+            found: object = matches(**_wanted(matches, extension, number, call_info or {}))
             if inspect.isawaitable(found):
                 found = await found
             taker: Handler | None = found if callable(found) else handler
@@ -228,11 +225,33 @@ def _check_handler(handler: object, where: str) -> None:
         raise ConfigurationError(f"@{where}: {_name(handler)} must take one argument, the call") from None
 
 
+def _made(rule: type[DispatchRule]) -> DispatchRule:
+    try:
+        if issubclass(rule, DispatchRule):
+            return rule()
+    except TypeError as error:
+        raise ConfigurationError(f"add_dispatch_rule({rule.__name__}): it can't be made: {error}") from None
+    raise ConfigurationError(f"add_dispatch_rule({rule.__name__}): it is no DispatchRule")
+
+
+def _wanted(
+    matches: Callable[..., object], extension: str, number: str, info: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Those of the arguments that a rule takes: one that asks for extension and number gets no more."""
+    given = {**info, "call_info": info, "extension": extension, "number": number}
+    takes = inspect.signature(matches).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
+        return {name: value for name, value in given.items() if name != "call_info" or name in takes}
+    return {name: value for name, value in given.items() if name in takes}
+
+
 def _name(handler: object) -> str:
     return getattr(handler, "__name__", type(handler).__name__)
 
 
 def _unknown_option(args: tuple[object, ...], unknown: Mapping[str, object]) -> str:
+    if args and callable(args[0]):
+        return f"write @route(...) with parentheses above {_name(args[0])}"
     if args:
         return f"route({args[0]!r}): say what it is, route(extension={str(args[0])!r})"
     option = next(iter(unknown))

@@ -39,6 +39,8 @@ MAX_EVENTS = 1000
 """Events that ``_event_queue`` keeps; the oldest go first."""
 MAX_DIGITS_AHEAD = 64
 """Keys that may be pressed before somebody asks for them; the oldest go first."""
+ASKED_AGAIN_S = 0.05
+"""How long a verb takes to say once more that the call is over."""
 LINE_BACK_S = 1.0
 """How long a lost line may be the first sign of a call's end."""
 
@@ -78,6 +80,7 @@ class CallSession:
         self._state = CallState.RINGING
         self._answered_at: float | None = None
         self._ended_at: float | None = None
+        self._told_end = False
         self._event_queue: asyncio.Queue[VoxtraEvent] = asyncio.Queue(MAX_EVENTS)
         self._dtmf_queue: asyncio.Queue[str] = asyncio.Queue(MAX_DIGITS_AHEAD)
         self._default_recording_sink = shared.recording_sink
@@ -89,8 +92,6 @@ class CallSession:
         self._prompts = Prompts(shared.ari, shared.switchboard, leg)
         self._live = LiveCall(shared, leg, agent=self.agent, emit=self._emit, on_end=self._ended)
         leg.on_event(self._take)
-        if leg.up.is_set():
-            self._mark_answered()
 
     def __repr__(self) -> str:
         return f"<CallSession {self.id} {self.caller_id!r} -> {self.called_number!r} {self.state}>"
@@ -157,9 +158,21 @@ class CallSession:
             await self._out.drained(self._leg.ended)
         await self._live.hangup(reason)
 
+    async def _alive(self) -> None:
+        """Raise CallEndedError when the call is over.
+
+        A handler that swallows it and goes on asking would hold up all other calls: so it has to wait.
+        """
+        try:
+            self._leg.check()
+        except CallEndedError:
+            await asyncio.sleep(ASKED_AGAIN_S if self._told_end else 0)
+            self._told_end = True
+            raise
+
     async def _ready(self) -> None:
         """A verb that makes sound answers first, when nobody did."""
-        self._leg.check()
+        await self._alive()
         if self._answered_at is None:
             await self.answer()
 
@@ -184,7 +197,7 @@ class CallSession:
             CallEndedError: the call was over already.
             TTSError: the provider failed.
         """
-        self._leg.check()
+        await self._alive()
         if self._shared.speech.tts is None:
             raise PipelineNotConfiguredError("tts")
         words = text if isinstance(text, AsyncIterable) else str(text)
@@ -207,7 +220,7 @@ class CallSession:
             PipelineNotConfiguredError: (a RuntimeError) the app has no STT.
             CallEndedError: the call was over already.
         """
-        self._leg.check()
+        await self._alive()
         if self._shared.speech.stt is None:
             raise PipelineNotConfiguredError("stt")
         try:
@@ -237,7 +250,7 @@ class CallSession:
             ConfigurationError: it is nothing that Asterisk plays.
             CallEndedError: the call was over already.
         """
-        self._leg.check()
+        await self._alive()
         try:
             await self._ready()
         except CallEndedError:
@@ -299,7 +312,7 @@ class CallSession:
             inter_digit_timeout: longest wait for each further key in s.
             terminators: keys that end the input.
         """
-        self._leg.check()
+        await self._alive()
         collector = DigitCollector(
             max_digits,
             timeout,
@@ -421,7 +434,9 @@ class CallSession:
         }
         self._emit(VoxtraEvent(type=EventType.SESSION_CREATED))
         self._emit(CallStartedEvent(data=data))
-        if self._state is CallState.RINGING:
+        if self._leg.up.is_set():  # the dialplan answered
+            self._mark_answered()
+        else:
             self._emit(VoxtraEvent(type=EventType.CALL_RINGING))
 
         async def handle() -> None:

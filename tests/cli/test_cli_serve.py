@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from voxtra.cli.serve import StopRequest, serve
-from voxtra.errors import AuthenticationError
+from voxtra.errors import (
+    AuthenticationError,
+    NotConnectedError,
+    TelephonyConnectionError,
+    TelephonyError,
+)
 
 
 class App:
@@ -17,6 +22,8 @@ class App:
     def __init__(self, *, starts: bool = True, stop_s: float = 0.0, error: Exception | None = None) -> None:
         self.starts, self.stop_s, self.error = starts, stop_s, error
         self.log: list[str] = []
+        self.is_running = False
+        self.broken: asyncio.Future[TelephonyError] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
         self.log.append("start")
@@ -24,6 +31,10 @@ class App:
             raise self.error
         if not self.starts:
             await asyncio.Event().wait()
+        self.is_running = True
+
+    async def wait_broken(self) -> TelephonyError:
+        return await asyncio.shield(self.broken)
 
     async def stop(self) -> None:
         self.log.append("stop")
@@ -57,6 +68,25 @@ async def test_what_start_raises_comes_out_after_stop() -> None:
     with pytest.raises(AuthenticationError):
         await served(app)
     assert app.log == ["start", "stop", "stopped"]
+
+
+async def test_a_connection_that_failed_for_good_ends_it() -> None:
+    app = App()
+    asyncio.get_running_loop().call_later(0.05, app.broken.set_result, TelephonyConnectionError("replaced"))
+    with pytest.raises(TelephonyConnectionError, match="replaced"):
+        await served(app)
+    assert app.log == ["start", "ready", "stop", "stopped"]
+
+
+async def test_an_app_that_stops_itself_is_no_failure() -> None:
+    app = App()
+
+    def stops() -> None:
+        app.is_running = False
+        app.broken.set_result(NotConnectedError("the app was stopped"))
+
+    asyncio.get_running_loop().call_later(0.05, stops)
+    assert await served(app) == 0
 
 
 async def test_stopping_has_a_deadline() -> None:

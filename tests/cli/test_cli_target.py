@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from voxtra.app import VoxtraApp
 
+from voxtra.app import VoxtraApp
 from voxtra.cli.target import UserCodeError, load_app, parse_target
 from voxtra.errors import ConfigurationError
 

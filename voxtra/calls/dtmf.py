@@ -52,12 +52,14 @@ class DigitCollector:
         terminators: str = "#",
         now: float,
     ) -> None:
-        if max_digits < 1:
-            raise ConfigurationError(f"max_digits={max_digits!r}: at least 1")
-        if timeout_s is not None and timeout_s < 0:
+        if not isinstance(max_digits, int) or max_digits < 1:
+            raise ConfigurationError(f"max_digits={max_digits!r}: a number, at least 1")
+        if timeout_s is not None and not (isinstance(timeout_s, (int, float)) and timeout_s >= 0):
             raise ConfigurationError(f"timeout={timeout_s!r}: seconds, 0 or more, or None for ever")
-        if inter_digit_s <= 0:
+        if not (isinstance(inter_digit_s, (int, float)) and inter_digit_s > 0):
             raise ConfigurationError(f"inter_digit_timeout={inter_digit_s!r}: seconds, more than 0")
+        if not isinstance(terminators, str):
+            raise ConfigurationError(f"terminators={terminators!r}: keys as text, like '#'")
         if wrong := [key for key in terminators if key not in KEYS]:
             raise ConfigurationError(f"terminators={terminators!r}: {wrong[0]!r} is no key of a telephone")
         self._max = max_digits

@@ -139,6 +139,10 @@ class Leg:
             end = self.ended.result()
             raise CallEndedError(f"call {self.id} is over ({end.text or end.reason})", reason=end.reason)
 
+    def lose(self) -> None:
+        """Give up: Asterisk can't be reached, and nobody waits for the channel any longer."""
+        self._end("lost")
+
     async def answer(self) -> None:
         """Answer; does nothing when it is answered already."""
         if not self.up.is_set():
@@ -155,6 +159,7 @@ class Leg:
         try:
             await self._ari.channels.hangup(channel_id=self.id, reason=reason)
         except ARINotFoundError:
+            self._hung_up_by_us = False  # somebody was faster
             self._end("hangup")
         else:
             self._end("local")

@@ -9,12 +9,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from voxtra.ari import ARIClient, Channel, Event, Snapshot, StasisStart, subjects
-from voxtra.errors import ARIConnectionLostError, ARIError, ARINotFoundError
+from voxtra.errors import ARIConnectionLostError, ARIError, ARINotFoundError, TelephonyConnectionError
 
 log = logging.getLogger("voxtra.calls")
 
 PREFIX = "vx-"
 """Begins the id of every channel and bridge that voxtra makes. Such a channel never reaches a handler."""
+
+CLOSE_S = 5.0
+"""How long ``close`` waits for clean-up under way."""
 
 Mailbox = Callable[[Event], None]
 
@@ -129,7 +132,7 @@ class Switchboard:
             await request
         except ARINotFoundError:
             pass  # as wanted
-        except ARIConnectionLostError as error:
+        except (ARIConnectionLostError, TelephonyConnectionError) as error:
             log.debug("left to the next connection: %s", error)
         except ARIError as error:
             log.warning("clearing up: %s", error)
@@ -138,10 +141,12 @@ class Switchboard:
         """Stop listening, and finish what clean-up is under way."""
         for off in self._off:
             off()
-        if self._chores:
-            await asyncio.wait(self._chores, timeout=5)
-        for task in self._chores:
+        chores = set(self._chores)
+        if chores:
+            await asyncio.wait(chores, timeout=CLOSE_S)
+        for task in chores:
             task.cancel()
+        await asyncio.gather(*chores, return_exceptions=True)
 
 
 def _app_of(channel: Channel) -> list[str]:

@@ -104,7 +104,7 @@ async def serve(
             on_ready()
             broken = asyncio.ensure_future(app.wait_broken())
             await asyncio.wait({broken, asked}, return_when=asyncio.FIRST_COMPLETED)
-            if not asked.done():
+            if not asked.done() and app.is_running:  # else it has stopped itself
                 raise broken.result()
     finally:
         asked.cancel()

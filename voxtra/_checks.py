@@ -1,0 +1,11 @@
+"""What a program hands in, looked at before it is kept: a wrong kind of thing is named at once."""
+
+from __future__ import annotations
+
+from voxtra.errors import ConfigurationError
+
+
+def checked(name: str, value: object, kinds: tuple[type, ...], wanted: str) -> None:
+    """Raise ConfigurationError, in one line, when ``value`` is none of ``kinds``."""
+    if not isinstance(value, kinds):
+        raise ConfigurationError(f"{name}={value!r}: should be {wanted}")
