@@ -18,15 +18,13 @@ from pydantic import BaseModel
 from voxtra._checks import checked
 from voxtra.agent.pipeline import SpeechSetup
 from voxtra.ari import ARIClient, ConnectionState, StasisStart
+from voxtra.calls.dial import dial, endpoint_of
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.switchboard import Switchboard, new_id
 from voxtra.config import RouteConfig, VoxtraConfig
 from voxtra.errors import (
-    ARIConnectionLostError,
-    ARIError,
     ConfigurationError,
     NotConnectedError,
-    OriginateError,
     RouteNotFoundError,
     TelephonyConnectionError,
     TelephonyError,
@@ -50,8 +48,6 @@ log = logging.getLogger("voxtra.app")
 
 MAX_WAITING = 200
 """Calls that may arrive while the start-up hooks still run; more are sent back to the dialplan."""
-ANSWER_GRACE_S = 5.0
-"""How much longer than its ring timeout an outbound call is waited for."""
 FORCE_S = 5.0
 """How long calls may take to end once they are told to."""
 
@@ -354,6 +350,7 @@ class VoxtraApp:
             turns=self._turns,
             instructions=self._instructions or (settings.llm and settings.llm.system_prompt) or "",
             recording_sink=self.recording_sink,
+            place=self._place,
         )
         await ari.connect()
         for hook in self._startup:
@@ -611,56 +608,61 @@ class VoxtraApp:
         caller_id: str = "",
         timeout: float = 30,
         variables: Mapping[str, str] | None = None,
+        context: str = "",
     ) -> CallSession:
         """Place a call; returns once it is answered.
 
         Args:
-            endpoint: ``"PJSIP/alice"``, ``"PJSIP/+4420...@trunk"``, ``"Local/100@default"``.
+            endpoint: ``"PJSIP/alice"``, ``"PJSIP/+4420...@trunk"``; ``"+4420..."`` through the trunk of the
+                settings; an extension of ``context``.
             caller_id: what the callee sees, ``"Name <number>"`` or a number.
             timeout: how long it may ring, s.
             variables: channel variables; ``PJSIP_HEADER(add,X-Name)`` adds a SIP header.
+            context: dialplan context, for an extension.
 
         Raises:
+            ConfigurationError: the endpoint can't be.
             NotConnectedError: (a RuntimeError) the app is not connected.
             OriginateError: not answered; ``outcome`` is busy, no_answer, rejected or failed.
         """
         shared = self._shared
         if shared is None or not shared.ari.ready:
             raise NotConnectedError("the app is not connected to Asterisk: no call can be placed")
-        if "/" not in endpoint:
-            raise ConfigurationError(f"endpoint {endpoint!r}: want TECHNOLOGY/resource, like 'PJSIP/alice'")
+        target = endpoint_of(endpoint, trunk=shared.trunk, context=context)
+        return await self._place(
+            target, called_number=endpoint, caller_id=caller_id, timeout=timeout, variables=variables
+        )
+
+    async def _place(
+        self,
+        target: str,
+        *,
+        called_number: str,
+        caller_id: str,
+        timeout: float,
+        variables: Mapping[str, str] | None = None,
+        give_up: asyncio.Future[Any] | None = None,
+    ) -> CallSession:
+        shared = self._shared
+        if shared is None:
+            raise NotConnectedError("the app is not started")
         leg = Leg(shared.ari, shared.switchboard, new_id("call"))
         session = CallSession(
-            shared, leg, CallDirection.OUTBOUND, caller_id=caller_id, called_number=endpoint
+            shared, leg, CallDirection.OUTBOUND, caller_id=caller_id, called_number=called_number
         )
-        try:
-            await shared.ari.channels.originate_with_id(
-                channel_id=leg.id,
-                endpoint=endpoint,
-                app=shared.app_name,
-                caller_id=caller_id or None,
-                timeout=max(1, round(timeout)),
-                variables=dict(variables or {}),
-            )
-        except ARIError as error:
-            leg.close()
-            if isinstance(error, ARIConnectionLostError):
-                raise
-            raise OriginateError(f"call to {endpoint}: {error.detail or error}", outcome="failed") from error
         self._live(session, None)
-        try:
-            await first_of(leg.entered, leg.ended, timeout=timeout + ANSWER_GRACE_S)
-        except asyncio.CancelledError:
-            shared.switchboard.chore(shared.switchboard.gone(leg.hangup("no_answer")))
-            raise
-        if leg.entered.done() and not leg.is_over:
-            leg.up.set()
-            session._mark_answered()
-            return session
-        if not leg.is_over:
-            await session.hangup("no_answer")
-        end = await leg.cause_known()
-        raise OriginateError.of(endpoint, end.cause, end.text)
+        await dial(
+            shared.ari,
+            shared.switchboard,
+            target,
+            caller_id=caller_id,
+            timeout=timeout,
+            variables=variables,
+            leg=leg,
+            give_up=give_up,
+        )
+        session._mark_answered()
+        return session
 
 
 def _callable(where: str, function: F) -> F:

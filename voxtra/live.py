@@ -13,6 +13,7 @@ from voxtra.agent.pipeline import SpeechSetup, VoicePipeline
 from voxtra.ari import ARIClient
 from voxtra.calls.leg import HangupReason, Leg, first_of
 from voxtra.calls.media import CallMedia
+from voxtra.calls.room import Room
 from voxtra.calls.switchboard import Switchboard
 from voxtra.errors import (
     ARIConnectionLostError,
@@ -29,6 +30,7 @@ from voxtra.turns import TurnDetection
 
 if TYPE_CHECKING:
     from voxtra.recording.sink import RecordingSink
+    from voxtra.session import CallSession
 
 log = logging.getLogger("voxtra.call")
 
@@ -59,6 +61,10 @@ class Shared:
     turns: TurnDetection
     instructions: str
     recording_sink: RecordingSink | None
+    place: Callable[..., Awaitable[CallSession]]
+    """Places an outbound call, as ``VoxtraApp.originate`` does."""
+    trunk: str = ""
+    """Template of the endpoint for E.164 numbers, ``"PJSIP/{number}@carrier"``."""
 
 
 class LiveCall:
@@ -83,6 +89,9 @@ class LiveCall:
         self.agent = agent
         self.media: CallMedia | None = None
         self.pipeline: VoicePipeline | None = None
+        self.room: Room | None = None
+        """The bridge it shares with others; its own media is out of it meanwhile."""
+        self.on_hold = False
         self._emit = emit
         self._on_end = on_end
         self._opening = asyncio.Lock()
@@ -117,7 +126,7 @@ class LiveCall:
                     self.shared.ari, self.shared.switchboard, self.shared.transport, self.leg
                 )
                 self._begin_media(self.media)
-            if self.leg.up.is_set():
+            if self.leg.up.is_set() and self.room is None and not self.on_hold:
                 await self.media.join()
             return self.media
 
@@ -174,6 +183,83 @@ class LiveCall:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
+    # ---- other company
+
+    async def enter(self, room: Room) -> None:
+        """Leave the app's own sound for a room with others.
+
+        Raises:
+            CallEndedError: the call is gone.
+        """
+        self.part()
+        self.room = room
+        try:
+            await room.add(self.leg, lambda: self._left(room))
+        except BaseException:
+            self.room = None
+            await self.come_back()
+            raise
+
+    def part(self) -> None:
+        """The caller no longer hears us, nor we the caller."""
+        if self.pipeline is not None:
+            self.pipeline.interrupt(anyway=True)
+            self.pipeline.deaf = True
+        if self.media is not None:
+            self.media.part()
+
+    def _left(self, room: Room) -> None:
+        if self.room is room:
+            self.room = None
+            if not self.leg.is_over and self._group is not None:
+                self.spawn(self.come_back(), "come_back")
+
+    async def come_back(self) -> None:
+        """Back to the app's own sound, where there was any."""
+        if self.media is not None and not self.media.line.closed.done() and not self.leg.is_over:
+            await self.sound()
+            if self.pipeline is not None and self.room is None and not self.on_hold:
+                self.pipeline.deaf = False
+
+    async def alone(self) -> None:
+        """Wait until the call shares no room and is not away in the dialplan, or has ended."""
+        while not self.leg.is_over:
+            if self.room is not None:
+                await first_of(self.room.dissolved, self.leg.ended)
+            elif self.leg.away is not None:
+                await first_of(self.leg.away.returned, self.leg.ended)
+            else:
+                return
+            await asyncio.sleep(0)
+
+    async def hold(self, moh_class: str) -> None:
+        """Let the far end hear music instead of us."""
+        channels = self.shared.ari.channels
+        self.part()
+        self.on_hold = True
+        if self.media is not None:
+            await self.media.leave()
+        await self.leg.do(lambda: channels.hold(channel_id=self.leg.id))
+        await self.leg.do(lambda: channels.start_moh(channel_id=self.leg.id, moh_class=moh_class or None))
+
+    async def unhold(self) -> None:
+        """End the music and go on."""
+        channels = self.shared.ari.channels
+        await self.leg.do(lambda: channels.stop_moh(channel_id=self.leg.id))
+        await self.leg.do(lambda: channels.unhold(channel_id=self.leg.id))
+        self.on_hold = False
+        await self.come_back()
+
+    def held_by_far_end(self, held: bool) -> None:
+        """The far end has put us on hold: what we hear now is its music, and nobody hears us."""
+        if self.pipeline is None or self.media is None or self.room is not None or self.on_hold:
+            return
+        self.pipeline.deaf = held
+        if held:
+            self.media.line.pause()
+        else:
+            self.media.line.resume()
+
     # ---- tasks
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -215,11 +301,13 @@ class LiveCall:
         """
         try:
             async with asyncio.TaskGroup() as self._group:
-                self.spawn(self.leg.watch(), "watch")
+                if self.leg.channel.name:  # one that we place is told to us anyway
+                    self.spawn(self.leg.watch(), "watch")
                 if self.has_speech:
                     self.spawn(self.prepare(), "prepare")
                 task = self._group.create_task(handler(), name=f"handler {self.leg.id}") if handler else None
                 await first_of(self.leg.ended, *([task] if task else []))
+                await self.alone()  # a handler that bridged or transferred its call leaves it be
                 if not self.leg.is_over:
                     await self.hangup("normal")
                 await self._wind_up(task)

@@ -12,6 +12,7 @@ from voxtra.agent.client import AgentClient
 from voxtra.agent.mouth import SayResult
 from voxtra.agent.pipeline import VoicePipeline
 from voxtra.ari import ARIClient, ChannelDtmfReceived, Event
+from voxtra.ari.events import ChannelHold, ChannelUnhold
 from voxtra.calls.audio import AudioOut, AudioTap
 from voxtra.calls.dtmf import DigitCollector, Digits
 from voxtra.calls.leg import HangupReason, Leg, LegEnd, first_of
@@ -26,6 +27,7 @@ from voxtra.events import (
     UserTranscriptEvent,
     VoxtraEvent,
 )
+from voxtra.handover import Handover
 from voxtra.live import LiveCall, Shared
 from voxtra.types import AudioChunk, AudioCodec, CallDirection, CallState
 
@@ -47,7 +49,7 @@ LINE_BACK_S = 1.0
 C = TypeVar("C", bound=Callable[..., Awaitable[Any]])
 
 
-class CallSession:
+class CallSession(Handover):
     """A call. Made by :class:`~voxtra.app.VoxtraApp` for every call that comes in and every ``originate``.
 
     When the far end hangs up, whatever is under way ends at once: ``say`` and ``play_file`` with the
@@ -412,6 +414,10 @@ class CallSession:
     def _take(self, event: Event) -> None:
         if isinstance(event, ChannelDtmfReceived):
             self._digit(event.digit, event.duration_ms)
+        elif isinstance(event, ChannelHold | ChannelUnhold):
+            held = isinstance(event, ChannelHold)
+            self._live.held_by_far_end(held)
+            self._set_hold(held, by="far end")
         elif self._leg.up.is_set() and self._answered_at is None and self.is_active:
             self._mark_answered()
 

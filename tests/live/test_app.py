@@ -256,5 +256,5 @@ async def test_originate(asterisk: PrivateAsterisk) -> None:
         assert refused.value.outcome == "no_answer"
         with pytest.raises(OriginateError, match="nobody"):
             await rig.app.originate("PJSIP/nobody", timeout=2)
-        with pytest.raises(ConfigurationError, match="TECHNOLOGY/resource"):
+        with pytest.raises(ConfigurationError, match="PJSIP/alice"):
             await rig.app.originate("alice")

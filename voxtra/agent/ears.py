@@ -57,6 +57,7 @@ class Ears:
                 language=language,
                 hints=hints,
             )
+        self.deaf = False
         self._last_frame = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._off = line.listen(self._frame)
@@ -64,6 +65,8 @@ class Ears:
     def _frame(self, frame: Frame) -> None:
         now = frame.time * 1000
         self._last_frame = now
+        if self.deaf:
+            return
         decisions = self._machine.frame(self._vad.push(frame.pcm), now)
         if self._stt is not None:
             self._stt.push(frame.pcm)

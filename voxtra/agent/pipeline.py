@@ -131,10 +131,23 @@ class VoicePipeline:
             data = {"reason": result.reason, "heard": result.heard, "text": result.text}
             self._emit(VoxtraEvent(type=EventType.AGENT_SPEECH_ENDED, data=data))
 
-    def interrupt(self) -> None:
-        """Cut in on what is being said, if that may be interrupted: silence within a frame."""
+    @property
+    def deaf(self) -> bool:
+        """True while what comes from the line is not the caller speaking to us (on hold, bridged away)."""
+        return self._ears is not None and self._ears.deaf
+
+    @deaf.setter
+    def deaf(self, deaf: bool) -> None:
+        if self._ears is not None:
+            self._ears.deaf = deaf
+            if deaf:
+                now = self._loop.time() * 1000
+                self._ears.act(self._machine.stop(), now)
+
+    def interrupt(self, *, anyway: bool = False) -> None:
+        """Cut in on what is being said, if it may be interrupted (or ``anyway``): silence within a frame."""
         utterance = self._mouth.current
-        if utterance is not None and utterance.interruptible and not utterance.stopped.is_set():
+        if utterance is not None and (utterance.interruptible or anyway) and not utterance.stopped.is_set():
             self._mouth.stop()
             self._emit(VoxtraEvent(type=EventType.BARGE_IN))
 

@@ -18,6 +18,7 @@ from voxtra.ari import (
     StasisEnd,
     StasisStart,
 )
+from voxtra.ari.events import ChannelVarset
 from voxtra.calls.switchboard import Switchboard
 from voxtra.errors import (
     ARIConflictError,
@@ -41,6 +42,8 @@ SOFT_CAUSE = 32
 CAUSE_WAIT_S = 0.5
 """How long the end of a call waits to learn its cause."""
 
+EndOf = Literal["hangup", "local", "left", "lost", "failed"]
+
 T = TypeVar("T")
 
 
@@ -55,14 +58,33 @@ class LegEnd:
 
     Attributes:
         reason: ``hangup`` (far end), ``local`` (we hung up), ``left`` (it went on in the dialplan),
-            ``lost`` (it was gone after a reconnect).
+            ``lost`` (it was gone after a reconnect), ``failed`` (it never came about).
         cause: Q.850 cause, 0 when unknown.
         text: Asterisk's words for the cause.
     """
 
-    reason: Literal["hangup", "local", "left", "lost"]
+    reason: EndOf
     cause: int = 0
     text: str = ""
+
+
+class Excursion:
+    """A channel's stay in the dialplan.
+
+    Attributes:
+        returned: resolves when it is back in the application.
+        connected: resolves with the name of the channel it is bridged with there, when it is.
+    """
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.returned: asyncio.Future[StasisStart] = loop.create_future()
+        self.connected: asyncio.Future[str] = loop.create_future()
+
+    def connect(self, peer: str) -> None:
+        """It is bridged with the channel of this name."""
+        if not self.connected.done():
+            self.connected.set_result(peer)
 
 
 class Leg:
@@ -92,6 +114,7 @@ class Leg:
         self._destroyed = asyncio.Event()
         self._hung_up_by_us = False
         self._leaving = False
+        self._away: Excursion | None = None
         self._off = switchboard.register(f"channel:{channel_id}", self._take, self._absent)
 
     def __repr__(self) -> str:
@@ -173,6 +196,25 @@ class Leg:
             self._leaving = False
             raise
 
+    async def excursion(self, departure: Callable[[], Awaitable[object]]) -> Excursion:
+        """As :meth:`leave`, but the channel may come back: the leg has not ended until it is destroyed."""
+        self._away = Excursion()
+        try:
+            await self.leave(departure)
+        except BaseException:
+            self._away = None
+            raise
+        return self._away
+
+    @property
+    def away(self) -> Excursion | None:
+        """Its stay in the dialplan, None when it is not away."""
+        return self._away
+
+    def stay(self) -> None:
+        """A departure did not take place."""
+        self._leaving = False
+
     async def cause_known(self) -> LegEnd:
         """The end, once the channel is destroyed or ``CAUSE_WAIT_S`` has passed."""
         end = await asyncio.shield(self.ended)
@@ -183,6 +225,10 @@ class Leg:
             except TimeoutError:
                 pass  # without a subscription nothing more is told
         return end
+
+    def abandon(self, text: str) -> None:
+        """The channel never came about."""
+        self._end("failed", text=text)
 
     def close(self) -> None:
         """Take no more events."""
@@ -200,11 +246,18 @@ class Leg:
         match event:
             case StasisStart() if not self.entered.done():
                 self.entered.set_result(event)
+            case StasisStart() if self._away is not None:
+                self._leaving = False
+                away, self._away = self._away, None
+                away.returned.set_result(event)
+            case ChannelVarset(variable="BRIDGEPEER", value=peer) if peer and self._away is not None:
+                # ChannelEnteredBridge is told to those alone who are subscribed to the bridge
+                self._away.connect(peer)
             case ChannelStateChange(channel=Channel(state="Up")):
                 self.up.set()
             case ChannelHangupRequest(cause=cause) if cause != SOFT_CAUSE:
                 self._end("hangup", cause or 0)
-            case StasisEnd() if not self._still_ours(event):
+            case StasisEnd() if not self._still_ours(event) and self._away is None:
                 self._end("left" if self._leaving else "hangup")
             case ChannelDestroyed(cause=cause, cause_txt=text):
                 self._end("hangup", cause, text)
@@ -216,9 +269,7 @@ class Leg:
         """A channel that was replaced (attended transfer) sends a StasisEnd that is not its own."""
         return getattr(event, "channel", self.channel).id != self.id
 
-    def _end(
-        self, reason: Literal["hangup", "local", "left", "lost"], cause: int = 0, text: str = ""
-    ) -> None:
+    def _end(self, reason: EndOf, cause: int = 0, text: str = "") -> None:
         if self.ended.done():
             end = self.ended.result()
             end.cause, end.text = cause or end.cause, text or end.text

@@ -9,7 +9,7 @@ from typing import Any
 from voxtra.ari import ARIClient
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.switchboard import Switchboard, new_id
-from voxtra.errors import MediaError
+from voxtra.errors import ARIInvalidError, ARINotFoundError, MediaError
 from voxtra.media.line import Line, Transport
 
 log = logging.getLogger("voxtra.calls")
@@ -89,6 +89,21 @@ class CallMedia:
             )
             self.joined = True
             self.line.resume()
+
+    def part(self) -> None:
+        """The call is about to be moved elsewhere: it has to ``join`` again before it hears the line."""
+        if self.joined:
+            self.joined = False
+            self.line.pause()
+
+    async def leave(self) -> None:
+        """Take the call out of the bridge, if it is in."""
+        self.part()
+        if not self._leg.is_over:
+            try:
+                await self._ari.bridges.remove_channel(bridge_id=self._bridge_id, channel=[self._leg.id])
+            except (ARIInvalidError, ARINotFoundError) as error:
+                log.debug("%s was not in its bridge: %s", self._leg.id, error)
 
     async def close(self) -> None:
         """Close the line, the media channel and the bridge. Idempotent; never fails."""

@@ -1,0 +1,304 @@
+"""Hold, transfers, queues and bridges between real phones on a real Asterisk."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from app_rig import Rig, running
+
+from voxtra import CallSession, CallState
+from voxtra.errors import CallEndedError, ConfigurationError, SessionError
+from voxtra.testing.asterisk import PrivateAsterisk
+from voxtra.testing.phone import Phone, PhoneCall
+
+pytestmark = pytest.mark.live
+
+
+def tone(hz: float, seconds: float = 2.0) -> bytes:
+    return b"".join(
+        int(9000 * math.sin(2 * math.pi * hz * i / 8000)).to_bytes(2, "little", signed=True)
+        for i in range(int(8000 * seconds))
+    )
+
+
+def strength(pcm: bytes, hz: float) -> float:
+    """Amplitude of one frequency in the last second heard."""
+    samples = np.frombuffer(pcm[-16000:], "<i2").astype(float)
+    turn = np.exp(-2j * np.pi * hz * np.arange(len(samples)) / 8000)
+    return float(abs((samples * turn).mean()) * 2)
+
+
+async def hear_each_other(first: PhoneCall, second: PhoneCall) -> bool:
+    """Each phone plays a tone of its own; the other hears it."""
+    first.play(tone(500))
+    second.play(tone(900))
+    await asyncio.sleep(1.8)
+    both = strength(second.received_pcm(), 500), strength(first.received_pcm(), 900)
+    await asyncio.gather(first.played(), second.played())
+    return all(each > 2000 for each in both)
+
+
+@pytest.fixture
+async def agent(asterisk: PrivateAsterisk) -> AsyncIterator[Phone]:
+    """A registered phone that may be called."""
+    async with Phone(
+        (asterisk.sip_host, asterisk.sip_port), user="phone2", password=asterisk.phones["phone2"]
+    ) as phone:
+        await phone.register()
+        yield phone
+
+
+async def until(rig: Rig, count: int) -> None:
+    async with asyncio.timeout(20):
+        while len(rig.results) < count:
+            await asyncio.sleep(0.02)
+
+
+async def test_hold_plays_music_and_unhold_ends_it(asterisk: PrivateAsterisk) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        await call.send_audio_bytes(bytes(160))
+        await call.hold()
+        await call.hold()
+        rig.results.append(call.state)
+        await asyncio.sleep(2)
+        await call.unhold()
+        await call.unhold()
+        rig.results.append(call.state)
+        async for chunk in call.audio_stream():
+            await call.send_audio(chunk)
+
+    async with running(asterisk, handler) as rig, rig.dialled() as call:
+        await until(rig, 1)
+        music = await call.voice(after=0)
+        await until(rig, 2)
+        await asyncio.sleep(0.3)
+        call.play(tone(700))
+        await call.voice(after=asyncio.get_running_loop().time())
+        await asyncio.sleep(1.5)
+        echoed = strength(call.received_pcm(), 700)
+        await call.hangup()
+    assert music
+    assert rig.results == [CallState.ON_HOLD, CallState.IN_PROGRESS]
+    assert echoed > 2000
+    kinds = rig.types()
+    assert (kinds.count("call.held"), kinds.count("call.resumed")) == (1, 1)
+
+
+async def test_the_far_ends_hold_is_seen(asterisk: PrivateAsterisk) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        await call.listen_dtmf(timeout=None)
+
+    async with running(asterisk, handler) as rig, rig.dialled() as call:
+        await call.hold()
+        await asyncio.sleep(0.3)
+        states = [rig.calls[0].state]
+        await call.unhold()
+        await asyncio.sleep(0.3)
+        states.append(rig.calls[0].state)
+        await call.hangup()
+    assert states == [CallState.ON_HOLD, CallState.IN_PROGRESS]
+    assert [e.data["by"] for e in rig.events if "held" in e.type or "resumed" in e.type] == ["far end"] * 2
+
+
+@pytest.mark.parametrize("who", ["caller", "agent"])
+async def test_a_blind_transfer_outlives_its_handler(
+    asterisk: PrivateAsterisk, agent: Phone, who: str
+) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        await call.send_audio_bytes(bytes(160))
+        rig.results.append(await call.transfer_to("PJSIP/phone2", timeout=10))
+
+    async with running(asterisk, handler) as rig, rig.dialled() as caller:
+        ringing = await agent.incoming()
+        ringing.ringing()
+        await asyncio.sleep(0.5)
+        ringing.answer()
+        await until(rig, 1)
+        await asyncio.sleep(0.5)
+        assert await hear_each_other(caller, ringing)
+        await (caller if who == "caller" else ringing).hangup()
+        await asyncio.gather(caller.ended(), ringing.ended())
+    assert rig.results[0].reason == "completed"
+    assert "phone" in str(ringing.remote)
+    assert rig.types().count("call.transferred") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [("busy", "busy"), ("ring", "no_answer"), ("decline", "rejected"), ("hangup", "hangup")],
+)
+async def test_a_transfer_that_fails_brings_the_caller_back(
+    asterisk: PrivateAsterisk, agent: Phone, answer: str, reason: str
+) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        result = await call.transfer_to("PJSIP/phone2", timeout=1.5)
+        rig.results.append(result)
+        if not result and result.reason != "hangup":
+            await call.play_file("beep")
+            rig.results.append(call.state)
+
+    async with running(asterisk, handler) as rig, rig.dialled() as caller:
+        incoming = await agent.incoming()
+        if answer == "hangup":
+            incoming.ringing()
+            await caller.hangup()
+        elif answer == "ring":
+            incoming.ringing()
+        else:
+            incoming.reject(486 if answer == "busy" else 603)
+        await caller.ended(15)
+        await incoming.ended(5)
+    assert rig.results[0].reason == reason
+    if reason != "hangup":
+        assert rig.results[1] is CallState.IN_PROGRESS
+
+
+async def test_a_transfer_to_an_extension_and_targets_that_can_not_be(
+    asterisk: PrivateAsterisk, agent: Phone
+) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        for wrong in ("+44 20", "+442079460000", "PJSIP/", "no such thing"):
+            with pytest.raises(ConfigurationError):
+                await call.transfer_to(wrong)
+        rig.results.append(await call.transfer_to("call-phone2", context="voxtra", timeout=10))
+
+    async with running(asterisk, handler) as rig, rig.dialled() as caller:
+        (await agent.incoming()).answer()
+        await until(rig, 1)
+        await caller.hangup()
+    assert rig.results[0].reason == "completed"
+
+
+@pytest.mark.parametrize("key", ["1", "2", None])
+async def test_a_warm_transfer(asterisk: PrivateAsterisk, agent: Phone, key: str | None) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+
+        async def brief(agent: CallSession) -> None:
+            await agent.play_file("beep")
+
+        rig.results.append(
+            await call.transfer_warm("PJSIP/phone2", brief=brief, timeout=10, accept_timeout=4)
+        )
+        if not rig.results[0]:
+            await call.play_file("beep")
+
+    async with running(asterisk, handler) as rig, rig.dialled() as caller:
+        incoming = await agent.incoming()
+        incoming.answer()
+        await caller.voice(after=0)  # music
+        await incoming.voice(after=0)
+        if key is None:
+            await incoming.hangup()
+        else:
+            await incoming.send_dtmf(key)
+        await until(rig, 1)
+        if key == "1":
+            await asyncio.sleep(0.5)
+            assert await hear_each_other(caller, incoming)
+            await caller.hangup()
+        await asyncio.gather(caller.ended(), incoming.ended())
+    assert rig.results[0].reason == {"1": "completed", "2": "declined", None: "no_answer"}[key]
+
+
+async def test_three_in_a_bridge_and_back_to_the_app(asterisk: PrivateAsterisk, agent: Phone) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        await call.send_audio_bytes(bytes(160))
+        rig.results.append(call)
+        if call.called_number != "1":
+            await call.listen_dtmf(timeout=None)
+            return
+        await until(rig, 2)
+        other = next(each for each in rig.results if each is not call)
+        bridge = await call.bridge_with(other)
+        rig.results.append(bridge)
+        third = await rig.app.originate("PJSIP/phone2", timeout=10)
+        assert await call.bridge_with(third) == bridge
+        with pytest.raises(SessionError):
+            await call.bridge_with(call)
+        rig.results.append(third)
+        await asyncio.sleep(2.5)
+        await call.unbridge()
+        assert call.bridge_id is None
+        async for chunk in call.audio_stream():
+            await call.send_audio(chunk)
+
+    async with running(asterisk, handler) as rig, rig.phone() as phone:
+        first, second = await phone.dial("1"), await phone.dial("2")
+        third = await agent.incoming(15)
+        third.answer()
+        await until(rig, 4)
+        await asyncio.sleep(0.3)
+        for call, hz in ((first, 500), (second, 900), (third, 1300)):
+            call.play(tone(hz, 3))
+        await asyncio.sleep(1.7)
+        assert strength(first.received_pcm(), 900) > 1500
+        assert strength(first.received_pcm(), 1300) > 1500
+        assert strength(third.received_pcm(), 500) > 1500
+        await asyncio.sleep(1.8)
+        first.play(tone(700))
+        await asyncio.sleep(1.5)
+        assert strength(first.received_pcm(), 700) > 2000  # its handler's echo
+        assert strength(second.received_pcm(), 700) < 500
+        for call in (first, second, third):
+            await call.hangup()
+
+
+async def test_listening_in(asterisk: PrivateAsterisk, agent: Phone) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        supervisor = await rig.app.originate("PJSIP/phone2", timeout=10)
+        await supervisor.listen_in(call, whisper=True)
+        rig.results.append(supervisor)
+        await call.listen_dtmf(timeout=None)
+
+    async with running(asterisk, handler) as rig, rig.dialled() as caller:
+        supervisor = await agent.incoming(15)
+        supervisor.answer()
+        await until(rig, 1)
+        await asyncio.sleep(0.3)
+        assert await hear_each_other(caller, supervisor)
+        await caller.hangup()
+        await asyncio.sleep(0.5)
+        assert supervisor.digits == ""
+        await supervisor.hangup()
+
+
+async def test_a_queue(asterisk: PrivateAsterisk, agent: Phone) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        rig.results.append(
+            await call.transfer_to_queue(
+                "support", {"CUSTOMER": "4711"}, timeout=20 if not rig.results else 2
+            )
+        )
+        if rig.results[-1].reason == "timeout":
+            await call.play_file("beep")
+        if rig.results[-1].reason == "hangup":
+            with pytest.raises(CallEndedError):
+                await call.play_file("beep")
+
+    await asterisk.rx("queue add member PJSIP/phone2 to support")
+    try:
+        async with running(asterisk, handler) as rig, rig.phone() as phone:
+            caller = await phone.dial("100")
+            incoming = await agent.incoming(10)
+            incoming.answer()
+            await until(rig, 1)
+            await asyncio.sleep(0.5)
+            assert await hear_each_other(caller, incoming)
+            await incoming.hangup()
+            await caller.ended()
+            late = await phone.dial("100")
+            await late.ended(20)
+        assert [result.reason for result in rig.results] == ["completed", "timeout"]
+    finally:
+        await asterisk.rx("queue remove member PJSIP/phone2 from support")

@@ -1,0 +1,138 @@
+"""Places a call and waits until it is answered, or why it was not."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from voxtra.ari import ARIClient
+from voxtra.calls.leg import Leg, first_of
+from voxtra.calls.switchboard import Switchboard, new_id
+from voxtra.errors import (
+    ARIConnectionLostError,
+    ARIError,
+    ARITimeoutError,
+    CallEndedError,
+    ConfigurationError,
+    OriginateError,
+)
+
+ANSWER_GRACE_S = 5.0
+"""How much longer than its ring timeout an outbound call is waited for."""
+_E164 = re.compile(r"\+[1-9]\d{4,14}")
+_EXTENSION = re.compile(r"[0-9A-Za-z*#._-]{1,64}")
+
+
+def endpoint_of(target: str, *, trunk: str = "", context: str = "") -> str:
+    """What Asterisk is to dial for ``target``.
+
+    Args:
+        target: ``PJSIP/agent`` or any other ``TECHNOLOGY/resource`` as it is; ``+44...`` through the trunk;
+            an extension through the dialplan.
+        trunk: template for E.164 numbers, ``"PJSIP/{number}@carrier"``.
+        context: dialplan context of extensions.
+
+    Raises:
+        ConfigurationError: it is none of these, or the trunk or context is missing.
+    """
+    technology, slash, resource = target.partition("/")
+    if slash:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", technology) or not resource:
+            raise ConfigurationError(f"{target!r}: write TECHNOLOGY/resource, like 'PJSIP/alice'")
+        return target
+    if target.startswith("+"):
+        if not _E164.fullmatch(target):
+            raise ConfigurationError(f"{target!r} is no E.164 number: '+', country code, number, digits only")
+        if "{number}" not in trunk:
+            raise ConfigurationError(
+                f"{target} needs a trunk: set trunk.endpoint, like 'PJSIP/{{number}}@carrier'"
+            )
+        return trunk.replace("{number}", target)
+    if not _EXTENSION.fullmatch(target):
+        raise ConfigurationError(
+            f"{target!r}: write 'PJSIP/alice', an extension like '200', or a number like '+442079460000'"
+        )
+    if not context:
+        raise ConfigurationError(
+            f"extension {target!r}: give context= of the dialplan, or a technology: 'PJSIP/{target}'"
+        )
+    # /n keeps the Local channel where it is: optimised away, it would be a hang-up to us
+    return f"Local/{target}@{context}/n"
+
+
+async def dial(
+    ari: ARIClient,
+    switchboard: Switchboard,
+    endpoint: str,
+    *,
+    caller_id: str = "",
+    timeout: float = 30,
+    variables: Mapping[str, str] | None = None,
+    leg: Leg | None = None,
+    give_up: asyncio.Future[Any] | None = None,
+) -> Leg:
+    """Call ``endpoint``; returns its leg once it is answered.
+
+    Args:
+        endpoint: ``TECHNOLOGY/resource``.
+        caller_id: what the callee sees.
+        timeout: how long it may ring, s.
+        variables: channel variables of the new channel.
+        leg: made beforehand, so that somebody can watch it ring.
+        give_up: when this resolves first (the caller hung up), ringing stops with ``CallEndedError``.
+
+    Raises:
+        OriginateError: not answered; ``outcome`` says why.
+        CallEndedError: ``give_up`` came first.
+        ARIConnectionLostError, ARITimeoutError: Asterisk can't be reached.
+    """
+    own = leg is None
+    leg = leg or Leg(ari, switchboard, new_id("call"))
+    try:
+        await _place(ari, leg, endpoint, caller_id, timeout, variables or {})
+        waited: list[asyncio.Future[Any]] = [leg.entered, leg.ended]
+        await first_of(*waited, *([give_up] if give_up is not None else []), timeout=timeout + ANSWER_GRACE_S)
+        if leg.entered.done() and not leg.is_over:
+            leg.up.set()
+            return leg
+        if not leg.is_over:
+            await switchboard.gone(leg.hangup("no_answer"))
+            if give_up is not None and give_up.done():
+                raise CallEndedError(f"call to {endpoint} given up: the caller has gone")
+        end = await leg.cause_known()
+        raise OriginateError.of(endpoint, end.cause, end.text)
+    except BaseException as error:
+        if not leg.is_over:
+            switchboard.chore(switchboard.gone(leg.hangup("no_answer")))
+            leg.abandon(str(error))
+        if own:
+            leg.close()
+        raise
+
+
+async def _place(
+    ari: ARIClient, leg: Leg, endpoint: str, caller_id: str, timeout: float, variables: Mapping[str, str]
+) -> None:
+    try:
+        await ari.channels.originate_with_id(
+            channel_id=leg.id,
+            endpoint=endpoint,
+            app=ari.app,
+            caller_id=_caller_id(caller_id),
+            timeout=max(1, round(timeout)),
+            variables=dict(variables),
+        )
+    except (ARIConnectionLostError, ARITimeoutError):
+        raise
+    except ARIError as error:
+        leg.abandon(error.detail)
+        raise OriginateError(f"call to {endpoint}: {error.detail or error}", outcome="failed") from error
+
+
+def _caller_id(given: str) -> str | None:
+    """``Name <number>`` as it is; anything else is a number, also when Asterisk would take it for a name."""
+    if not given:
+        return None
+    return given if "<" in given else f"<{given}>"

@@ -1,0 +1,452 @@
+"""The verbs of a call that bring in others: hold, transfer, queue, bridge, listening in."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from voxtra.calls.dial import dial, endpoint_of
+from voxtra.calls.leg import Leg, first_of
+from voxtra.calls.room import Room
+from voxtra.calls.switchboard import Switchboard, new_id
+from voxtra.calls.transfer import TransferReason, TransferResult
+from voxtra.errors import (
+    ARIInvalidError,
+    CallEndedError,
+    ConfigurationError,
+    OriginateError,
+    SessionError,
+)
+from voxtra.events import EventType, VoxtraEvent
+from voxtra.live import LiveCall, Shared
+from voxtra.types import CallState
+
+if TYPE_CHECKING:
+    from voxtra.session import CallSession
+
+log = logging.getLogger("voxtra.call")
+
+QUEUE_CONTEXT = "voxtra-queue"
+"""Dialplan context that runs Queue() and brings the call back; see docs/asterisk.md."""
+REFER_S = 20.0
+"""How long the far end may take to follow a REFER."""
+
+SNOOP_S = 5.0
+
+Brief = str | Callable[["CallSession"], Awaitable[Any]]
+
+
+class Handover:
+    """Mixed into :class:`~voxtra.session.CallSession`."""
+
+    _shared: Shared
+    _leg: Leg
+    _live: LiveCall
+    _state: CallState
+    id: str
+    caller_id: str
+
+    if TYPE_CHECKING:
+
+        async def answer(self) -> None:
+            """See CallSession."""
+
+        def _emit(self, event: VoxtraEvent) -> None: ...
+
+    # ---- hold
+
+    async def hold(self, moh_class: str = "default") -> None:
+        """Let the far end hear music; where the endpoint passes holds on, it is told so by re-INVITE too.
+
+        What is being said is broken off. On hold already is as good.
+
+        Args:
+            moh_class: a class of musiconhold.conf.
+
+        Raises:
+            CallEndedError: the call is over.
+        """
+        self._leg.check()
+        if self._live.on_hold:
+            return
+        await self.answer()
+        await self._live.hold(moh_class)
+        self._set_hold(True, by="us")
+
+    async def unhold(self) -> None:
+        """Take the far end off hold; agent and sound go on. Not on hold is as good.
+
+        Raises:
+            CallEndedError: the call is over.
+        """
+        self._leg.check()
+        if self._live.on_hold:
+            await self._live.unhold()
+            self._set_hold(False, by="us")
+
+    def _set_hold(self, held: bool, *, by: str) -> None:
+        self._state = CallState.ON_HOLD if held else CallState.IN_PROGRESS
+        kind = EventType.CALL_HELD if held else EventType.CALL_RESUMED
+        self._emit(VoxtraEvent(type=kind, data={"by": by}))
+
+    # ---- transfer
+
+    async def transfer_to(
+        self,
+        endpoint: str,
+        *,
+        timeout: float = 30,
+        caller_id: str = "",
+        context: str = "",
+        variables: Mapping[str, str] | None = None,
+    ) -> TransferResult:
+        """Hand the call to somebody else, blind. The handler may return; the transferred call goes on.
+
+        The target is called, the caller hears it ring, and the two are bridged; when one hangs up, so does
+        the other. A SIP address (``sip:bob@example.com``) is given to the caller's phone to call itself:
+        by REFER, or by 302 when the call is not answered yet.
+
+        Args:
+            endpoint: ``PJSIP/agent-001@internal`` or any ``TECHNOLOGY/resource``; an extension; ``+E.164``
+                through the trunk of the settings; ``sip:user@host``.
+            timeout: how long it may ring, s.
+            caller_id: what the target sees; "" = the caller's own number.
+            context: dialplan context of an extension; "" = the one the call came in by.
+            variables: channel variables of the new leg.
+
+        Returns:
+            True when it succeeded; else its ``reason`` tells why, and the caller is back with the handler.
+
+        Raises:
+            ConfigurationError: the target can't be.
+            CallEndedError: the call was over already.
+        """
+        self._leg.check()
+        if endpoint.startswith(("sip:", "sips:")):
+            return await self._refer(endpoint)
+        context = context or self._leg.channel.dialplan.context
+        target = endpoint_of(endpoint, trunk=self._shared.trunk, context=context)
+        await self.answer()
+        before, self._state = self._state, CallState.TRANSFERRING
+        try:
+            async with self._waiting_tone():
+                leg = await dial(
+                    self._shared.ari,
+                    self._shared.switchboard,
+                    target,
+                    caller_id=caller_id or self.caller_id,
+                    timeout=timeout,
+                    variables=variables,
+                    give_up=self._leg.ended,
+                )
+            return await self._connect(leg, endpoint)
+        except OriginateError as error:
+            return TransferResult(_reason(error), "bridge", endpoint, error.cause, str(error))
+        except CallEndedError:
+            return TransferResult("hangup", "bridge", endpoint)
+        finally:
+            if self._state is CallState.TRANSFERRING:
+                self._state = before
+                if self._live.room is None:
+                    await self._back()
+
+    @contextlib.asynccontextmanager
+    async def _waiting_tone(self) -> Any:
+        """The caller hears ringing while somebody is called."""
+        channels = self._shared.ari.channels
+        self._live.part()
+        if self._live.media is not None:
+            await self._live.media.leave()
+        with contextlib.suppress(CallEndedError):
+            await self._leg.do(lambda: channels.ring(channel_id=self.id))
+        try:
+            yield
+        finally:
+            await self._shared.switchboard.gone(channels.ring_stop(channel_id=self.id))
+
+    async def _connect(self, leg: Leg, target: str) -> TransferResult:
+        """Bridge the caller with an answered leg that belongs to nobody else."""
+        switchboard = self._shared.switchboard
+        room = await Room.open(self._shared.ari, switchboard)
+        try:
+            await room.add(leg)
+            await self._live.enter(room)
+        except BaseException:
+            room.dissolve()
+            switchboard.chore(switchboard.gone(leg.hangup()))
+            raise
+        self._state = CallState.IN_PROGRESS
+        self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": target, "method": "bridge"}))
+        switchboard.chore(self._tied(leg, room))
+        leg.ended.add_done_callback(lambda _: leg.close())
+        return TransferResult("completed", "bridge", target)
+
+    async def _tied(self, leg: Leg, room: Room) -> None:
+        """The two ends of a transfer end together."""
+        await first_of(leg.ended, self._leg.ended, room.dissolved)
+        for each in (leg, self._leg):
+            if not each.is_over:
+                await self._shared.switchboard.gone(each.hangup())
+
+    async def _refer(self, address: str) -> TransferResult:
+        channels = self._shared.ari.channels
+        before, self._state = self._state, CallState.TRANSFERRING
+        try:
+            if self._live.media is not None:
+                self._live.part()
+                await self._live.media.leave()
+            await self._leg.leave(lambda: channels.redirect(channel_id=self.id, endpoint=f"PJSIP/{address}"))
+            await first_of(self._leg.ended, timeout=REFER_S)
+        except ARIInvalidError as error:
+            self._state = before
+            await self._back()
+            return TransferResult("failed", "refer", address, detail=error.detail)
+        if self._leg.is_over:
+            self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": address, "method": "refer"}))
+            return TransferResult("completed", "refer", address)
+        self._leg.stay()
+        self._state = before
+        await self._back()
+        return TransferResult("failed", "refer", address, detail="the far end did not follow the REFER")
+
+    async def _back(self) -> None:
+        if not self._leg.is_over:
+            with contextlib.suppress(CallEndedError):
+                await self._live.come_back()
+
+    async def transfer_to_queue(
+        self,
+        queue: str,
+        metadata: Mapping[str, object] | None = None,
+        *,
+        timeout: float = 0,
+        context: str = QUEUE_CONTEXT,
+    ) -> TransferResult:
+        """Send the call into a queue of app_queue, and wait how it goes on.
+
+        Args:
+            queue: its name in queues.conf.
+            metadata: becomes channel variables of these names.
+            timeout: longest wait in the queue, s; 0 = the queue's own.
+            context: dialplan context that runs Queue() (see docs/asterisk.md).
+
+        Returns:
+            ``completed``: an agent took the call (``detail``: the agent's channel), and the handler may
+            return; ``hangup``: the caller gave up; ``timeout``, ``failed``: the caller is back with the
+            handler, ``detail`` is QUEUESTATUS.
+
+        Raises:
+            CallEndedError: the call was over already.
+        """
+        if not queue.replace("-", "").replace("_", "").isalnum():
+            raise ConfigurationError(f"queue {queue!r}: letters, digits, '-' and '_' only")
+        await self.answer()
+        channels = self._shared.ari.channels
+        variables = {**{k: str(v) for k, v in (metadata or {}).items()}, "VOXTRA_APP": self._shared.app_name}
+        if timeout:
+            variables["VOXTRA_QUEUE_TIMEOUT"] = str(round(timeout))
+        for name, value in variables.items():
+            await self._leg.do(
+                lambda name=name, value=value: channels.set_channel_var(  # type: ignore[misc]
+                    channel_id=self.id, variable=name, value=value
+                )
+            )
+        self._live.part()
+        before, self._state = self._state, CallState.TRANSFERRING
+        away = await self._leg.excursion(
+            lambda: channels.continue_in_dialplan(
+                channel_id=self.id, context=context, extension=queue, priority=1
+            )
+        )
+        await first_of(away.returned, away.connected, self._leg.ended)
+        if self._leg.is_over:
+            return TransferResult("hangup", "queue", queue)
+        if not away.returned.done():
+            self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": queue, "method": "queue"}))
+            self._state = CallState.IN_PROGRESS
+            return TransferResult("completed", "queue", queue, detail=away.connected.result())
+        self._state = before
+        status = next(iter(away.returned.result().args[1:]), "")
+        await self._back()
+        return TransferResult("timeout" if status == "TIMEOUT" else "failed", "queue", queue, detail=status)
+
+    async def transfer_warm(
+        self,
+        endpoint: str,
+        *,
+        brief: Brief | None = None,
+        accept: str | None = "1",
+        timeout: float = 30,
+        accept_timeout: float = 15,
+        caller_id: str = "",
+        context: str = "",
+        moh_class: str = "default",
+    ) -> TransferResult:
+        """Call somebody, tell them what it is about, and connect the caller if they accept.
+
+        The caller hears music meanwhile, and comes back to the handler when nobody takes the call.
+
+        Args:
+            endpoint: whom to, as of :meth:`transfer_to`.
+            brief: words to say to them, or an async function that is given their call and may say, play
+                or ask what it likes; False from it declines.
+            accept: the key that accepts; None = connected without being asked.
+            timeout: how long it may ring, s.
+            accept_timeout: how long the key may take, s.
+            caller_id: what they see; "" = the caller's own number.
+            context: dialplan context of an extension.
+            moh_class: the caller's music.
+
+        Returns:
+            True when the two are connected; else ``declined``, ``no_answer``, ``busy``, ``hangup`` ...
+
+        Raises:
+            ConfigurationError: the target can't be.
+            CallEndedError: the call was over already.
+        """
+        self._leg.check()
+        context = context or self._leg.channel.dialplan.context
+        target = endpoint_of(endpoint, trunk=self._shared.trunk, context=context)
+        await self.hold(moh_class)
+        agent: CallSession | None = None
+        try:
+            agent = await self._shared.place(
+                target,
+                called_number=endpoint,
+                caller_id=caller_id or self.caller_id,
+                timeout=timeout,
+                give_up=self._leg.ended,
+            )
+            if not await self._live.until_end(_accepted(agent, brief, accept, accept_timeout)):
+                reason: TransferReason = "declined" if agent.is_active else "no_answer"
+                await agent.hangup()
+                return TransferResult(reason, "bridge", endpoint)
+            await self.unhold()
+            await self.bridge_with(agent)
+            assert self._live.room is not None
+            self._shared.switchboard.chore(self._tied(agent._leg, self._live.room))
+            self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": endpoint, "method": "warm"}))
+            return TransferResult("completed", "bridge", endpoint)
+        except OriginateError as error:
+            return TransferResult(_reason(error), "bridge", endpoint, error.cause, str(error))
+        except CallEndedError:
+            if agent is not None:
+                await agent.hangup()
+            return TransferResult("hangup" if self._leg.is_over else "no_answer", "bridge", endpoint)
+        finally:
+            if not self._leg.is_over:
+                with contextlib.suppress(CallEndedError):
+                    await self.unhold()
+
+    # ---- bridging
+
+    @property
+    def bridge_id(self) -> str | None:
+        """The bridge the call shares with others, None when it is alone with the app."""
+        return self._live.room.id if self._live.room is not None else None
+
+    async def bridge_with(self, other: CallSession) -> str:
+        """Let two calls (or more, when one of them is in a bridge already) hear each other.
+
+        The app's own sound is out of it until the bridge ends; then each call comes back to its handler.
+        A handler may return: its call then lives until the others have left.
+
+        Returns:
+            The bridge's id.
+
+        Raises:
+            SessionError: both are in different bridges, or it is the same call.
+            CallEndedError: one of the calls is over.
+        """
+        if other._live is self._live:
+            raise SessionError("a call can't be bridged with itself")
+        mine, theirs = self._live.room, other._live.room
+        if mine is not None and theirs is not None and mine is not theirs:
+            raise SessionError("both calls are in bridges already: unbridge() one of them first")
+        for call in (self, other):
+            call._leg.check()
+            await call.answer()
+        room = mine or theirs or await Room.open(self._shared.ari, self._shared.switchboard)
+        try:
+            for call in (self, other):
+                if call._live.room is not room:
+                    await call._live.enter(room)
+                    call._emit(VoxtraEvent(type=EventType.CALL_BRIDGED, data={"bridge": room.id}))
+        except BaseException:
+            if len(room.members) < 2:
+                room.dissolve()
+            raise
+        return room.id
+
+    async def unbridge(self) -> None:
+        """Leave the bridge and come back to the app's own sound. In none is as good."""
+        room = self._live.room
+        if room is not None:
+            await room.remove(self._leg)
+            await self._back()
+
+    async def bridged(self) -> None:
+        """Wait until the call shares no bridge any more, or has ended."""
+        await self._live.alone()
+
+    async def listen_in(self, call: CallSession, *, whisper: bool = False) -> str:
+        """Hear another call, and with ``whisper`` be heard by its far end alone, until either ends.
+
+        Returns:
+            The id of the bridge; ``unbridge`` ends it.
+
+        Raises:
+            CallEndedError: one of the calls is over.
+        """
+        self._leg.check()
+        call._leg.check()
+        await self.answer()
+        switchboard = self._shared.switchboard
+        snoop = Leg(self._shared.ari, switchboard, new_id("snoop"))
+        try:
+            await call._leg.do(
+                lambda: self._shared.ari.channels.snoop_channel_with_id(
+                    channel_id=call.id,
+                    snoop_id=snoop.id,
+                    app=self._shared.app_name,
+                    spy="both",
+                    whisper="out" if whisper else "none",
+                )
+            )
+            if whisper:  # a whisper is mixed into what is sent, so something has to be sent
+                await call._leg.do(lambda: self._shared.ari.channels.start_silence(channel_id=call.id))
+            await first_of(snoop.entered, snoop.ended, timeout=SNOOP_S)
+            room = await Room.open(self._shared.ari, switchboard)
+            await room.add(snoop)
+            await self._live.enter(room)
+        except BaseException:
+            switchboard.chore(switchboard.gone(snoop.hangup()))
+            snoop.close()
+            raise
+        room.dissolved.add_done_callback(lambda _: switchboard.chore(_ended(switchboard, snoop)))
+        return room.id
+
+
+async def _ended(switchboard: Switchboard, leg: Leg) -> None:
+    if not leg.is_over:
+        await switchboard.gone(leg.hangup())
+    leg.close()
+
+
+async def _accepted(
+    agent: CallSession, brief: Brief | None, accept: str | None, accept_timeout: float
+) -> bool:
+    if isinstance(brief, str):
+        await agent.say(brief)
+    elif brief is not None and await brief(agent) is False:
+        return False
+    if accept is None:
+        return agent.is_active
+    return await agent.listen_dtmf(timeout=accept_timeout, terminators="") == accept
+
+
+def _reason(error: OriginateError) -> TransferReason:
+    known: dict[str, TransferReason] = {"busy": "busy", "no_answer": "no_answer", "rejected": "rejected"}
+    return known.get(error.outcome, "failed")
