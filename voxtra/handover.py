@@ -13,7 +13,12 @@ from voxtra.calls.room import Room
 from voxtra.calls.switchboard import Switchboard, new_id
 from voxtra.calls.transfer import TransferReason, TransferResult
 from voxtra.errors import (
+    ARIConflictError,
+    ARIError,
     ARIInvalidError,
+    ARINotFoundError,
+    ARINotInStasisError,
+    ARITimeoutError,
     CallEndedError,
     ConfigurationError,
     OriginateError,
@@ -30,8 +35,8 @@ log = logging.getLogger("voxtra.call")
 
 QUEUE_CONTEXT = "voxtra-queue"
 """Dialplan context that runs Queue() and brings the call back; see docs/asterisk.md."""
-REFER_S = 20.0
-"""How long the far end may take to follow a REFER."""
+REFER_BYE_S = 3.0
+"""How long after a successful REFER the far end may take to hang up."""
 
 SNOOP_S = 5.0
 
@@ -125,7 +130,10 @@ class Handover:
         """
         self._leg.check()
         if endpoint.startswith(("sip:", "sips:")):
-            return await self._refer(endpoint)
+            result = await self._refer(endpoint, timeout)
+            if result is not None:
+                return result
+            endpoint = self._through_own_endpoint(endpoint)
         context = context or self._leg.channel.dialplan.context
         target = endpoint_of(endpoint, trunk=self._shared.trunk, context=context)
         await self.answer()
@@ -151,6 +159,14 @@ class Handover:
                 self._state = before
                 if self._live.room is None:
                     await self._back()
+
+    def _through_own_endpoint(self, address: str) -> str:
+        """A SIP address as Asterisk itself calls it: by way of the endpoint that this call came by."""
+        technology, _, rest = self._leg.channel.name.partition("/")
+        endpoint = rest.rpartition("-")[0] if technology == "PJSIP" else ""
+        if not endpoint:
+            raise ConfigurationError(f"{address!r}: this call did not come by SIP; name a PJSIP endpoint")
+        return f"PJSIP/{endpoint}/{address}"
 
     @contextlib.asynccontextmanager
     async def _waiting_tone(self) -> Any:
@@ -190,26 +206,53 @@ class Handover:
             if not each.is_over:
                 await self._shared.switchboard.gone(each.hangup())
 
-    async def _refer(self, address: str) -> TransferResult:
+    async def _refer(self, address: str, timeout: float) -> TransferResult | None:
+        """Tell the far end to call ``address`` itself. None: it will not, try otherwise."""
+        if self._leg.up.is_set() and not await self._takes_refer():
+            return None
         channels = self._shared.ari.channels
         before, self._state = self._state, CallState.TRANSFERRING
+        if self._live.media is not None:
+            self._live.part()
+            await self._live.media.leave()
         try:
-            if self._live.media is not None:
-                self._live.part()
-                await self._live.media.leave()
             await self._leg.leave(lambda: channels.redirect(channel_id=self.id, endpoint=f"PJSIP/{address}"))
-            await first_of(self._leg.ended, timeout=REFER_S)
-        except ARIInvalidError as error:
+            await self._refer_done(timeout)
+        except ARIInvalidError:
+            return None  # not a SIP channel
+        except ARITimeoutError:
+            # Until the far end tells how it went, its channel obeys nothing: there is no call to go on with
+            await self._leg.hangup()
+            return TransferResult("failed", "refer", address, detail="the far end never said how it went")
+        finally:
             self._state = before
-            await self._back()
-            return TransferResult("failed", "refer", address, detail=error.detail)
-        if self._leg.is_over:
-            self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": address, "method": "refer"}))
-            return TransferResult("completed", "refer", address)
-        self._leg.stay()
-        self._state = before
-        await self._back()
-        return TransferResult("failed", "refer", address, detail="the far end did not follow the REFER")
+            self._leg.stay()
+        if not self._leg.is_over:
+            return None
+        self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": address, "method": "refer"}))
+        return TransferResult("completed", "refer", address)
+
+    async def _takes_refer(self) -> bool:
+        """Whether the far end's INVITE allows REFER."""
+        try:
+            allow = await self._shared.ari.channels.get_channel_var(
+                channel_id=self.id, variable="PJSIP_HEADER(read,Allow)"
+            )
+        except ARIError:
+            return False
+        return "REFER" in allow.value.upper()
+
+    async def _refer_done(self, timeout: float) -> None:
+        """Wait until the REFER has succeeded (the far end hangs up) or failed. Raises ARITimeoutError."""
+        channels = self._shared.ari.channels
+        if not self._leg.up.is_set():
+            return await first_of(self._leg.ended, timeout=timeout)
+        try:
+            # a channel obeys no other command until its transfer is decided: answering, which it is already
+            await channels.answer(channel_id=self.id, request_timeout_s=timeout)
+        except (ARINotFoundError, ARIConflictError, ARINotInStasisError) as error:
+            log.debug("%s left while it was transferred: %s", self.id, error)
+        return await first_of(self._leg.ended, timeout=REFER_BYE_S)
 
     async def _back(self) -> None:
         if not self._leg.is_over:

@@ -302,3 +302,58 @@ async def test_a_queue(asterisk: PrivateAsterisk, agent: Phone) -> None:
         assert [result.reason for result in rig.results] == ["completed", "timeout"]
     finally:
         await asterisk.rx("queue remove member PJSIP/phone2 from support")
+
+
+async def test_a_refer_is_followed_by_the_callers_own_phone(asterisk: PrivateAsterisk) -> None:
+    async def follow(call: PhoneCall, target: str) -> int:
+        return 200
+
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        rig.results.append(await call.transfer_to("sip:bob@127.0.0.1:5999", timeout=5))
+
+    address = (asterisk.sip_host, asterisk.sip_port)
+    async with running(asterisk, handler) as rig:
+        async with Phone(address, user="phone", password=asterisk.phones["phone"], on_refer=follow) as phone:
+            caller = await phone.dial("100")
+            async with asyncio.timeout(5):
+                while not caller.referred:
+                    await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
+            await caller.hangup()
+        await until(rig, 1)
+    assert caller.referred == ["sip:bob@127.0.0.1:5999"]
+    assert (rig.results[0].reason, rig.results[0].method) == ("completed", "refer")
+
+
+async def test_a_refer_that_is_refused_becomes_a_bridge(asterisk: PrivateAsterisk, agent: Phone) -> None:
+    async def refuse(call: PhoneCall, target: str) -> int:
+        return 603
+
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        rig.results.append(await call.transfer_to(agent.contact.strip("<>"), timeout=5))
+
+    address = (asterisk.sip_host, asterisk.sip_port)
+    async with running(asterisk, handler) as rig:
+        async with Phone(address, user="phone", password=asterisk.phones["phone"], on_refer=refuse) as phone:
+            caller = await phone.dial("100")
+            incoming = await agent.incoming()
+            incoming.answer()
+            await until(rig, 1)
+            await asyncio.sleep(0.5)
+            assert await hear_each_other(caller, incoming)
+            await incoming.hangup()
+            await caller.ended()
+    assert (rig.results[0].reason, rig.results[0].method) == ("completed", "bridge")
+
+
+async def test_a_transfer_before_the_answer_is_a_302(asterisk: PrivateAsterisk) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        rig.results.append(await call.transfer_to("sip:bob@127.0.0.1:5999"))
+
+    async with running(asterisk, handler) as rig, rig.phone() as phone:
+        call = await phone.dial("100")
+        end = await call.ended()
+    assert end.status == 302
+    assert rig.results[0].reason == "completed"
