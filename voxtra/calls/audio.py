@@ -113,6 +113,12 @@ class AudioOut:
             raise CallEndedError(f"the call's line is closed: {error}") from error
 
     def _decode(self, chunk: AudioChunk) -> tuple[bytes, int]:
+        data: object = chunk.data
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise CodecError(f"a chunk's data are bytes, not {type(data).__name__}")
+        rate: object = chunk.sample_rate
+        if not isinstance(rate, int) or not 8000 <= rate <= 192_000:
+            raise CodecError(f"a chunk of sample_rate={rate!r}: send 8000 to 192000 Hz")
         if chunk.channels != 1:
             raise CodecError(f"a chunk of {chunk.channels} channels: telephones have 1")
         if chunk.codec == AudioCodec.PCM_S16LE:

@@ -76,6 +76,7 @@ class Prompts:
             CallEndedError: the call is over already.
         """
         uris = media_uris(prompt)
+        self._leg.check()
         playback_id = new_id("play")
         finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -141,5 +142,6 @@ class Prompts:
     async def stop(self, playback_id: str | None = None) -> None:
         """Stop one playback, or all on this leg. Finished already is as good."""
         for each in [playback_id] if playback_id else list(self.playing):
-            self._stopped.add(each)
+            if each in self.playing:
+                self._stopped.add(each)
             await self._switchboard.gone(self._ari.playbacks.stop(playback_id=each))
