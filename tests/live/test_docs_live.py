@@ -3,12 +3,14 @@
 ``<!-- run: live; say: Hello; expect: nine; hangup -->`` before a block: the caller's steps, in order.
 ``say`` speaks once the app is silent, ``expect`` waits until the app was heard saying it, ``press``,
 ``tone`` (s), ``wait`` (s), ``voice`` (waits for any), ``hangup``, ``ended``. Not in order: ``dial`` (number),
-``app`` (the application's name), ``file`` (what is there afterwards).
+``app`` (the application's name), ``file`` (what is there afterwards), ``event`` (what must have come), ``agent``
+(phone2 takes a call: ``answers``, ``answers and presses 1``).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import glob
 import inspect
 import math
@@ -101,15 +103,33 @@ class Caller:
         self.since = now() if name in ("say", "press", "tone") else self.since
 
 
+def phone_of(asterisk: PrivateAsterisk, user: str, **options: bool) -> Phone:
+    return Phone((asterisk.sip_host, asterisk.sip_port), user=user, password=asterisk.phones[user], **options)
+
+
+async def take_call(phone: Phone, keys: str) -> None:
+    call = await phone.incoming(timeout=15)
+    call.answer()
+    await call.answered()
+    if keys:
+        await call.voice(timeout=10)
+        await call.send_dtmf(keys)
+    await call.ended(timeout=15)
+
+
 async def call_in(asterisk: PrivateAsterisk, steps: list[tuple[str, str]], heard: list[str]) -> None:
-    number = dict(steps).get("dial", "100")
-    account = {"user": "phone", "password": asterisk.phones["phone"]}
-    async with Phone((asterisk.sip_host, asterisk.sip_port), **account) as phone:  # type: ignore[arg-type]
-        call = await phone.dial(number)
+    wanted = dict(steps)
+    async with contextlib.AsyncExitStack() as stack:
+        phone = await stack.enter_async_context(phone_of(asterisk, "phone"))
+        if "agent" in wanted:
+            agent = await stack.enter_async_context(phone_of(asterisk, "phone2", register=True))
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            tasks.create_task(take_call(agent, wanted["agent"].partition("presses")[2].strip()))
+        call = await phone.dial(wanted.get("dial", "100"))
         await call.answered(timeout=10)
         caller = Caller(call, heard)
         for name, value in steps:
-            if name not in ("dial", "app", "file"):
+            if name not in ("dial", "app", "file", "event", "agent"):
                 await caller.do(name, value)
         await call.ended(timeout=15)
 
@@ -120,13 +140,13 @@ async def test_apps_of_the_pages(block: Block, asterisk: PrivateAsterisk) -> Non
     ari = {"url": asterisk.ari_url, "user": asterisk.ari_user, "password": asterisk.ari_password}
     app.configure(app.settings.layered(forced={"asterisk": ari | {"app_name": "docs"}}))
     heard: list[str] = []
-    wrong: list[VoxtraEvent] = []
+    events: list[VoxtraEvent] = []
 
     @app.on(EventType.AGENT_SPEECH_ENDED)
     def said(event: VoxtraEvent) -> None:
         heard.append(event.data["heard"])
 
-    app.on(EventType.ERROR)(wrong.append)
+    app.on()(events.append)
     await asterisk.rx("dialplan set global APP docs")
     await app.start()
     try:
@@ -134,9 +154,10 @@ async def test_apps_of_the_pages(block: Block, asterisk: PrivateAsterisk) -> Non
         await until(lambda: not app.active_sessions)
     finally:
         await app.stop(0)
-    assert wrong == []
+    assert [event for event in events if event.type == EventType.ERROR] == []
     for name, value in block.steps:
         assert name != "file" or glob.glob(value), value
+        assert name != "event" or value in [event.type for event in events], value
 
 
 @pytest.mark.parametrize("block", _marked("program"))
