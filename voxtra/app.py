@@ -32,6 +32,7 @@ from voxtra.errors import (
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.live import Shared
 from voxtra.media.configured import transport_settings
+from voxtra.media.line import Transport
 from voxtra.media.transports import open_transport
 from voxtra.router import Handler, Router, on_call_is_old
 from voxtra.session import CallSession
@@ -322,17 +323,7 @@ class VoxtraApp:
         if not self.router:
             log.warning("no handler: write @app.default() or @app.route(...); calls will be hung up")
         speech, llm = self._load_speech()
-        transport = open_transport(transport_settings(settings.media, settings.asterisk.url))
-        ari = ARIClient(
-            settings.asterisk.url,
-            settings.asterisk.user,
-            settings.asterisk.password.get_secret_value(),
-            app=settings.asterisk.app_name,
-            reconnect_s=(
-                min(0.25, settings.asterisk.reconnect_interval),
-                settings.asterisk.reconnect_interval,
-            ),
-        )
+        ari, transport = self._doors()
         await self._warm_up(speech, llm)
         await transport.start()
         self._resources.push_async_callback(transport.close)
@@ -355,6 +346,22 @@ class VoxtraApp:
         await ari.connect()
         for hook in self._startup:
             await _run_hook(hook)
+
+    def _doors(self) -> tuple[ARIClient, Transport]:
+        """The ways to Asterisk, not opened yet. (A test without an Asterisk puts others in their place.)"""
+        settings = self.settings
+        transport = open_transport(transport_settings(settings.media, settings.asterisk.url))
+        ari = ARIClient(
+            settings.asterisk.url,
+            settings.asterisk.user,
+            settings.asterisk.password.get_secret_value(),
+            app=settings.asterisk.app_name,
+            reconnect_s=(
+                min(0.25, settings.asterisk.reconnect_interval),
+                settings.asterisk.reconnect_interval,
+            ),
+        )
+        return ari, transport
 
     def _register_routes(self, routes: list[RouteConfig]) -> None:
         known = {(route.name, route.extension, route.number) for route in self.router.routes}
