@@ -19,6 +19,7 @@ from voxtra._checks import checked
 from voxtra.agent.pipeline import SpeechSetup
 from voxtra.ari import ARIClient, ConnectionState, StasisStart
 from voxtra.calls.dial import dial, endpoint_of
+from voxtra.calls.fetch import SoundFetcher
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.switchboard import Switchboard, new_id
 from voxtra.config import RouteConfig, VoxtraConfig
@@ -96,6 +97,7 @@ class VoxtraApp:
         instructions: the system prompt of every call's conversation.
         media: settings of the media transport, see :class:`~voxtra.config.MediaConfig`.
         drain_s: how long ``stop`` lets calls go on before it hangs them up.
+        private_urls: let ``play_url`` fetch from private networks and from this machine.
 
     Raises:
         ConfigurationError: a setting can't be; the message names it.
@@ -120,6 +122,7 @@ class VoxtraApp:
         instructions: str = "",
         media: Mapping[str, Any] | None = None,
         drain_s: float = 5.0,
+        private_urls: bool = False,
     ) -> None:
         checked("media", media, (Mapping, type(None)), "settings like {'transport': 'rtp'}")
         checked("router", router, (Router, type(None)), "a voxtra.Router")
@@ -150,6 +153,7 @@ class VoxtraApp:
         self._instructions = instructions
         self.recording_sink = recording_sink
         self._drain_s = drain_s
+        self._private_urls = private_urls
         self._startup: list[Hook] = []
         self._shutdown: list[Hook] = []
         self._listeners: list[tuple[EventType | None, Callable[..., Any]]] = []
@@ -342,6 +346,7 @@ class VoxtraApp:
             instructions=self._instructions or (settings.llm and settings.llm.system_prompt) or "",
             recording_sink=self.recording_sink,
             place=self._place,
+            sounds=self._sounds(),
         )
         await ari.connect()
         for hook in self._startup:
@@ -362,6 +367,11 @@ class VoxtraApp:
             ),
         )
         return ari, transport
+
+    def _sounds(self) -> SoundFetcher:
+        sounds = SoundFetcher(private=self._private_urls)
+        self._resources.push_async_callback(sounds.close)
+        return sounds
 
     def _register_routes(self, routes: list[RouteConfig]) -> None:
         known = {(route.name, route.extension, route.number) for route in self.router.routes}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from voxtra.agent.client import AgentClient
 from voxtra.agent.pipeline import SpeechSetup, VoicePipeline
 from voxtra.ari import ARIClient
+from voxtra.calls.fetch import SoundFetcher
 from voxtra.calls.leg import HangupReason, Leg, first_of
 from voxtra.calls.media import CallMedia
 from voxtra.calls.room import Room
@@ -63,6 +64,7 @@ class Shared:
     recording_sink: RecordingSink | None
     place: Callable[..., Awaitable[CallSession]]
     """Places an outbound call, as ``VoxtraApp.originate`` does."""
+    sounds: SoundFetcher
     trunk: str = ""
     """Template of the endpoint for E.164 numbers, ``"PJSIP/{number}@carrier"``."""
 

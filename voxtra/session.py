@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from voxtra.agent.client import AgentClient
@@ -13,10 +13,9 @@ from voxtra.agent.mouth import SayResult
 from voxtra.agent.pipeline import VoicePipeline
 from voxtra.ari import ARIClient, ChannelDtmfReceived, Event
 from voxtra.ari.events import ChannelHold, ChannelUnhold
-from voxtra.calls.audio import AudioOut, AudioTap
-from voxtra.calls.dtmf import DigitCollector, Digits
-from voxtra.calls.leg import HangupReason, Leg, LegEnd, first_of
-from voxtra.calls.prompts import PlayResult, Prompts
+from voxtra.calls.audio import AudioOut
+from voxtra.calls.leg import HangupReason, Leg, LegEnd
+from voxtra.calls.prompts import Prompts
 from voxtra.errors import CallEndedError, PipelineNotConfiguredError
 from voxtra.events import (
     CallEndedEvent,
@@ -29,7 +28,8 @@ from voxtra.events import (
 )
 from voxtra.handover import Handover
 from voxtra.live import LiveCall, Shared
-from voxtra.types import AudioChunk, AudioCodec, CallDirection, CallState
+from voxtra.sounds import Sounds
+from voxtra.types import CallDirection, CallState
 
 if TYPE_CHECKING:
     from voxtra.recording.call import CallRecorder
@@ -49,7 +49,7 @@ LINE_BACK_S = 1.0
 C = TypeVar("C", bound=Callable[..., Awaitable[Any]])
 
 
-class CallSession(Handover):
+class CallSession(Sounds, Handover):
     """A call. Made by :class:`~voxtra.app.VoxtraApp` for every call that comes in and every ``originate``.
 
     When the far end hangs up, whatever is under way ends at once: ``say`` and ``play_file`` with the
@@ -236,107 +236,6 @@ class CallSession(Handover):
         """Whether a line that closed was the call's end, or only its own."""
         await asyncio.wait({self._leg.ended}, timeout=LINE_BACK_S)
         return self._leg.is_over
-
-    # ---- prompts and raw sound
-
-    async def play_file(self, filename: str | Sequence[str], lang: str = "") -> PlayResult:
-        """Let Asterisk play a prompt, and wait until it was heard.
-
-        Args:
-            filename: ``hello-world``, ``sound:hello-world``, ``digits:123``, ``number:42``, ``tone:ring``,
-                ``recording:name``; or a list of them.
-            lang: language of the prompt, when it is not the channel's.
-
-        Raises:
-            PlaybackError: Asterisk could not play it.
-            ConfigurationError: it is nothing that Asterisk plays.
-            CallEndedError: the call was over already.
-        """
-        await self._alive()
-        try:
-            await self._ready()
-        except CallEndedError:
-            return PlayResult("hangup", (str(filename),))
-        return await self._prompts.play(filename, lang=lang)
-
-    async def stop_playback(self, playback_id: str | None = None) -> None:
-        """Stop one prompt, or all; ``play_file`` then returns with ``interrupted``."""
-        await self._prompts.stop(playback_id)
-
-    async def audio_stream(self, codec: AudioCodec = AudioCodec.ULAW) -> AsyncIterator[AudioChunk]:
-        """The caller's sound, 20 ms at a time, until the call ends.
-
-        Args:
-            codec: ``ulaw`` or ``alaw`` (8 kHz), or ``pcm_s16le`` at the line's rate.
-
-        A consumer that is more than 5 s late loses the oldest; ``sequence`` shows the gap.
-        """
-        await self._ready()
-        media = await self._live.sound()
-        async with AudioTap(media.line, codec) as tap:
-            async for chunk in tap:
-                yield chunk
-
-    async def send_audio(self, chunk: AudioChunk) -> None:
-        """Play a chunk to the far end, after what is queued already.
-
-        Raises:
-            CodecError: its codec or rate can't be played.
-            CallEndedError: the call is over.
-        """
-        await self._ready()
-        if self._out is None or self._out.line.closed.done():
-            self._out = AudioOut((await self._live.sound()).line)
-        self._out.play(chunk)
-
-    async def send_audio_bytes(self, data: bytes) -> None:
-        """Play μ-law at 8 kHz, any length. Raises as :meth:`send_audio`."""
-        await self.send_audio(AudioChunk(data, duration_ms=len(data) // 8))
-
-    # ---- keys
-
-    async def listen_dtmf(
-        self,
-        max_digits: int = 1,
-        timeout: float | None = 10,
-        *,
-        inter_digit_timeout: float = 3.0,
-        terminators: str = "#",
-    ) -> Digits | None:
-        """The keys the caller presses; None when no key came, or the call ended without one.
-
-        Keys pressed before count. The result is a string with a ``reason``: ``finished``, ``terminator``
-        (``#`` alone is an empty string, not None), ``timeout``, ``hangup``.
-
-        Args:
-            max_digits: complete with this many.
-            timeout: longest wait for the first key in s, None = for ever.
-            inter_digit_timeout: longest wait for each further key in s.
-            terminators: keys that end the input.
-        """
-        await self._alive()
-        collector = DigitCollector(
-            max_digits,
-            timeout,
-            inter_digit_s=inter_digit_timeout,
-            terminators=terminators,
-            now=self._loop.time(),
-        )
-        while collector.result is None:
-            getting = asyncio.ensure_future(self._dtmf_queue.get())
-            left = None if collector.deadline is None else collector.deadline - self._loop.time()
-            try:
-                await first_of(getting, self._leg.ended, timeout=None if left is None else max(0.0, left))
-                if getting.done():
-                    collector.push(getting.result(), self._loop.time())
-                elif self._leg.is_over:
-                    collector.hang_up()
-                else:
-                    collector.expire()
-            finally:
-                getting.cancel()
-        result = collector.result
-        return result if result or result.reason == "terminator" else None
 
     # ---- recording
 

@@ -125,9 +125,17 @@ class Leg:
         """True once it has ended."""
         return self.ended.done()
 
-    def on_event(self, callback: Callable[[Event], None]) -> None:
-        """Call ``callback`` with every event about this channel, until the leg is closed."""
+    def on_event(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        """Call ``callback`` with every event about this channel, until the leg is closed.
+
+        Returns what ends it.
+        """
         self._listeners = (*self._listeners, callback)
+
+        def off() -> None:
+            self._listeners = tuple(each for each in self._listeners if each is not callback)
+
+        return off
 
     async def watch(self) -> None:
         """Subscribe to the channel, so that its end comes with its cause. Never fails a call."""
