@@ -2,9 +2,10 @@
 
 ``<!-- run: live; say: Hello; expect: nine; hangup -->`` before a block: the caller's steps, in order.
 ``say`` speaks once the app is silent, ``expect`` waits until the app was heard saying it, ``press``,
-``tone`` (s), ``wait`` (s), ``voice`` (waits for any), ``hangup``, ``ended``. Not in order: ``dial`` (number),
-``app`` (the application's name), ``file`` (what is there afterwards), ``event`` (what must have come), ``agent``
-(phone2 takes a call: ``answers``, ``answers and presses 1``).
+``tone`` (s), ``wait`` (s), ``voice`` (waits for any), ``hangup``, ``ended``.
+
+Not in order: ``dial`` (a number), ``app`` (the application's name), ``agent`` (phone2 takes a call:
+``answers``, ``answers and presses 1``), ``file`` (what is there afterwards), ``event`` (what must have come).
 """
 
 from __future__ import annotations
