@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 
+from voxtra.errors import PipelineError
 from voxtra.media.line import Frame, Line
 from voxtra.speech.base import STT, VAD, STTStream, Transcript
 from voxtra.turns import (
@@ -47,6 +49,11 @@ class Ears:
         self._machine = machine
         self._decide = decide
         self._partial = partial
+        self._failed = failed
+        self._todo: deque[Decision] = deque()
+        self._acting = False
+        self.broken: PipelineError | None = None
+        """Why nothing is heard any more, when a detector or recogniser has a flaw."""
         self._vad = vad.open(rate=line.rate)
         self._stt: STTStream | None = None
         if stt is not None:
@@ -60,7 +67,15 @@ class Ears:
         self.deaf = False
         self._last_frame = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._off = line.listen(self._frame)
+        self._off = line.listen(self._hear)
+
+    def _hear(self, frame: Frame) -> None:
+        try:
+            self._frame(frame)
+        except Exception as error:
+            self.broken = PipelineError(f"the caller can't be heard: {type(error).__name__}: {error}")
+            self._failed(self.broken)
+            raise  # the line drops us, and the loop's handler gets the rest
 
     def _frame(self, frame: Frame) -> None:
         now = frame.time * 1000
@@ -83,12 +98,23 @@ class Ears:
 
     def act(self, decisions: Sequence[Decision], now: float) -> None:
         """Carry out what the machine decided: the recogniser first, then whoever listens."""
-        for decision in decisions:
-            if self._stt is not None:
-                self._tell_stt(self._stt, decision)
-            if isinstance(decision, SpeechStarted) and self._timer is None:
-                self._timer = self._loop.call_later(TICK_S, self._tick)
-            self._decide(decision, now)
+        self._todo += decisions
+        if self._acting:
+            return  # a recogniser that answers on the spot: what follows from it comes after
+        self._acting = True
+        try:
+            while self._todo:
+                self._act(self._todo.popleft(), now)
+        finally:
+            self._acting = False
+            self._todo.clear()
+
+    def _act(self, decision: Decision, now: float) -> None:
+        if self._stt is not None:
+            self._tell_stt(self._stt, decision)
+        if isinstance(decision, SpeechStarted) and self._timer is None:
+            self._timer = self._loop.call_later(TICK_S, self._tick)
+        self._decide(decision, now)
 
     @staticmethod
     def _tell_stt(stt: STTStream, decision: Decision) -> None:

@@ -169,6 +169,7 @@ class VoicePipeline:
 
         Raises:
             PipelineNotConfiguredError: there is no STT.
+            PipelineError: the caller can't be heard any more: a provider has a flaw.
         """
         if self._speech.stt is None:
             raise PipelineNotConfiguredError("stt")
@@ -177,6 +178,8 @@ class VoicePipeline:
         while not self._turns:
             if self.line.closed.done():
                 return None
+            if self._ears is not None and self._ears.broken is not None:
+                raise self._ears.broken
             left = None if deadline is None or self._machine.speaking else deadline - self._loop.time()
             if left is not None and left <= 0:
                 return None
@@ -207,6 +210,7 @@ class VoicePipeline:
                 self.line.resume()
             case BargeIn():
                 self.interrupt()
+                self._let_sound()
             case TurnEnded():
                 self._turn_ended(decision)
             case TurnDropped(reason=reason):
@@ -214,6 +218,15 @@ class VoicePipeline:
                 self._wake()
             case _:
                 pass
+
+    def _let_sound(self) -> None:
+        """End a pause that came after the stop it was for: with the flush, but not before it."""
+        utterance = self._mouth.current
+        flushing = utterance.flushing if utterance is not None else None
+        if flushing is None or flushing.done():
+            self.line.resume()
+        else:
+            flushing.add_done_callback(lambda _: self.line.resume())
 
     def _turn_ended(self, turn: TurnEnded) -> None:
         now = self._loop.time() * 1000
@@ -249,6 +262,7 @@ class VoicePipeline:
     def _failed(self, error: Exception) -> None:
         log.warning("speech recognition: %s", error)
         self._emit(ErrorEvent(error_type=type(error).__name__, message=str(error)))
+        self._wake()
 
     async def close(self) -> None:
         """End the conversation. The line is left as it is. Idempotent."""
