@@ -157,8 +157,9 @@ def test_the_table_of_settings_is_fresh() -> None:
     assert made.stdout == "True\n", "run: python docs/make_settings.py"
 
 
-def test_the_queue_of_the_page_is_the_one_we_run() -> None:
+@pytest.mark.parametrize("heading", ["Queues", "Answering machines"])
+def test_the_dialplan_of_the_page_is_the_one_we_run(heading: str) -> None:
     page = (ROOT / "docs" / "asterisk.md").read_text("utf-8")
-    said = re.search(r"^## Queues.*?```ini\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    said = re.search(rf"^## {heading}\n.*?```ini\n(.*?)```", page, re.DOTALL | re.MULTILINE)
     assert said
     assert said[1] in (ROOT / "asterisk" / "config" / "extensions.conf").read_text("utf-8")
