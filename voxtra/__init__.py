@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from voxtra.ari import ARIClient
     from voxtra.errors import CallEndedError, VoxtraError
     from voxtra.events import EventType, VoxtraEvent
+    from voxtra.provisioning import SIPTrunk
     from voxtra.recording import CompositeSink, LocalFileSink, RecordingMetadata, RecordingSink, WebhookSink
     from voxtra.router import DispatchRule, Router
     from voxtra.session import CallSession
@@ -37,6 +38,7 @@ _HOMES = {
     "VoxtraError": "errors",
     "EventType": "events",
     "VoxtraEvent": "events",
+    "SIPTrunk": "provisioning",
     "CompositeSink": "recording",
     "LocalFileSink": "recording",
     "RecordingMetadata": "recording",
@@ -67,6 +69,7 @@ __all__ = [
     "RecordingMetadata",
     "RecordingSink",
     "Router",
+    "SIPTrunk",
     "TurnDetection",
     "VoxtraApp",
     "VoxtraError",

@@ -83,6 +83,7 @@ def _ordered(value: tuple[int, int]) -> tuple[int, int]:
 
 URL = Annotated[str, AfterValidator(_url)]
 PortRange = Annotated[tuple[int, int], BeforeValidator(_port_range), AfterValidator(_ordered)]
+AppName = Annotated[str, AfterValidator(_app_name)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -101,7 +102,7 @@ class AsteriskConfig(Settings):
     url: URL = "http://localhost:8088"
     user: str = Field("asterisk", min_length=1)
     password: SecretStr = SecretStr("")
-    app_name: Annotated[str, AfterValidator(_app_name)] = "voxtra"
+    app_name: AppName = "voxtra"
     reconnect_interval: float = Field(5.0, gt=0, le=300)
 
     @property
