@@ -1,6 +1,100 @@
-"""For tests: a private Asterisk, and a telephone that measures what it hears."""
+"""For tests of phone apps.
 
-from voxtra.testing.asterisk import AsteriskError, PrivateAsterisk
-from voxtra.testing.phone import Ended, Packet, Phone, PhoneCall, PhoneError
+Without any Asterisk: :func:`run_call` lets a handler and a scripted caller (:class:`FakeCall`) meet on a
+clock that jumps. With a real one: :class:`PrivateAsterisk`, and a telephone that measures what it hears
+(:class:`TestPhone`).
+"""
 
-__all__ = ["AsteriskError", "Ended", "Packet", "Phone", "PhoneCall", "PhoneError", "PrivateAsterisk"]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from voxtra.testing.asterisk import AsteriskError, PrivateAsterisk
+    from voxtra.testing.clock import DeadlockError, VirtualLoop, run_virtual
+    from voxtra.testing.fake_asterisk import Dialplan, FakeAsterisk, FakeEndpoint
+    from voxtra.testing.fake_call import FakeCall
+    from voxtra.testing.fake_errors import ExpectationError, FakeCallError
+    from voxtra.testing.fake_llm import ScriptedLLM, tool
+    from voxtra.testing.fake_office import FakeOffice
+    from voxtra.testing.fake_playback import Prompt
+    from voxtra.testing.fake_result import CallResult
+    from voxtra.testing.fake_run import run_call
+    from voxtra.testing.fake_speech import FakeSTT, FakeTTS, FakeVAD
+    from voxtra.testing.fake_story import Said
+    from voxtra.testing.phone import Ended, Packet, Phone, PhoneCall, PhoneError
+    from voxtra.testing.talking_phone import TestPhone
+
+_HOMES = {
+    "AsteriskError": "asterisk",
+    "CallResult": "fake_result",
+    "DeadlockError": "clock",
+    "Dialplan": "fake_asterisk",
+    "Ended": "phone",
+    "ExpectationError": "fake_errors",
+    "FakeAsterisk": "fake_asterisk",
+    "FakeCall": "fake_call",
+    "FakeCallError": "fake_errors",
+    "FakeEndpoint": "fake_asterisk",
+    "FakeOffice": "fake_office",
+    "FakeSTT": "fake_speech",
+    "FakeTTS": "fake_speech",
+    "FakeVAD": "fake_speech",
+    "Packet": "phone",
+    "Phone": "phone",
+    "PhoneCall": "phone",
+    "PhoneError": "phone",
+    "PrivateAsterisk": "asterisk",
+    "Prompt": "fake_playback",
+    "Said": "fake_story",
+    "ScriptedLLM": "fake_llm",
+    "TestPhone": "talking_phone",
+    "VirtualLoop": "clock",
+    "run_call": "fake_run",
+    "run_virtual": "clock",
+    "tool": "fake_llm",
+}
+
+__all__ = [
+    "AsteriskError",
+    "CallResult",
+    "DeadlockError",
+    "Dialplan",
+    "Ended",
+    "ExpectationError",
+    "FakeAsterisk",
+    "FakeCall",
+    "FakeCallError",
+    "FakeEndpoint",
+    "FakeOffice",
+    "FakeSTT",
+    "FakeTTS",
+    "FakeVAD",
+    "Packet",
+    "Phone",
+    "PhoneCall",
+    "PhoneError",
+    "PrivateAsterisk",
+    "Prompt",
+    "Said",
+    "ScriptedLLM",
+    "TestPhone",
+    "VirtualLoop",
+    "run_call",
+    "run_virtual",
+    "tool",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name where it lives, when it is first used: an Asterisk alone needs no app."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'voxtra.testing' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"voxtra.testing.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -32,6 +33,8 @@ _DIES_WITH_PARENT = (
     "os.getppid() == int(sys.argv[1]) or sys.exit('the parent is gone')\n"
     "os.execv(sys.argv[2], sys.argv[2:])\n"
 )
+
+_known: weakref.WeakSet[PrivateAsterisk] = weakref.WeakSet()
 
 
 class AsteriskError(TelephonyError):
@@ -106,6 +109,12 @@ class PrivateAsterisk:
         self.phones: dict[str, str] = dict(phones) if phones is not None else _made_up("phone", "phone2")
         self.run_dir = Path()
         self.installation: Installation | None = None
+        _known.add(self)
+
+    @classmethod
+    def running(cls) -> list[PrivateAsterisk]:
+        """Those that this process has running now."""
+        return [each for each in _known if each._process is not None]
 
     @property
     def ari_url(self) -> str:
