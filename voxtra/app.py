@@ -313,13 +313,18 @@ class VoxtraApp:
             if self._phase is _Phase.STARTING:
                 await self._release()
             elif isinstance(error, asyncio.CancelledError) and self._starting.cancelled():
-                raise _StoppedError("the app was stopped while it started") from None
+                raise await self._stopped_meanwhile() from None
             raise
         if self._phase is not _Phase.STARTING:
-            raise _StoppedError("the app was stopped while it started")
+            raise await self._stopped_meanwhile()
         self._phase = _Phase.RUNNING
         while self._waiting:
             self._begin(self._waiting.popleft())
+
+    async def _stopped_meanwhile(self) -> _StoppedError:
+        if self._stopping is not None:
+            await asyncio.shield(self._stopping)
+        return _StoppedError("the app was stopped while it started")
 
     async def _start(self) -> None:
         settings = self.settings
@@ -642,9 +647,17 @@ class VoxtraApp:
             NotConnectedError: (a RuntimeError) the app is not connected.
             OriginateError: not answered; ``outcome`` is busy, no_answer, rejected or failed.
         """
+        checked("endpoint", endpoint, (str,), "text, like 'PJSIP/alice'")
+        checked("caller_id", caller_id, (str,), "text, like '4711' or 'Acme <4711>'")
+        checked("variables", variables, (Mapping, type(None)), "names and values, like {'LANG': 'en'}")
+        checked("timeout", timeout, (int, float), "seconds, more than 0")
+        if not timeout > 0:
+            raise ConfigurationError(f"timeout={timeout!r}: should be seconds, more than 0")
         shared = self._shared
         if shared is None or not shared.ari.ready:
             raise NotConnectedError("the app is not connected to Asterisk: no call can be placed")
+        if self._phase is _Phase.DRAINING:
+            raise NotConnectedError("the app is stopping: no call can be placed")
         target = endpoint_of(endpoint, trunk=shared.trunk, context=context)
         return await self._place(
             target, called_number=endpoint, caller_id=caller_id, timeout=timeout, variables=variables

@@ -99,13 +99,15 @@ async def dial(
             return leg
         if not leg.is_over:
             await switchboard.gone(leg.hangup("no_answer"))
+            leg.lose()  # where Asterisk could not be reached
             if give_up is not None and give_up.done():
                 raise CallEndedError(f"call to {endpoint} given up: the caller has gone")
         end = await leg.cause_known()
         raise OriginateError.of(endpoint, end.cause, end.text)
     except BaseException as error:
         if not leg.is_over:
-            switchboard.chore(switchboard.gone(leg.hangup("no_answer")))
+            # not leg.hangup: the leg is over when the chore begins
+            switchboard.chore(switchboard.gone(ari.channels.hangup(channel_id=leg.id, reason="no_answer")))
             leg.abandon(str(error))
         if own:
             leg.close()

@@ -1,0 +1,555 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_app import World, running
+from fake_calls import breathe
+
+from voxtra import CallSession, Router, VoxtraApp
+from voxtra.ari.state import ConnectionState
+from voxtra.config import VoxtraConfig
+from voxtra.errors import (
+    ARIConnectionLostError,
+    AuthenticationError,
+    ConfigurationError,
+    MediaError,
+    NotConnectedError,
+    OriginateError,
+    TelephonyConnectionError,
+)
+
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("voxtra.app.FORCE_S", 0.3)
+    monkeypatch.setattr("voxtra.live.HANDLER_GRACE_S", 0.05)
+    monkeypatch.setattr("voxtra.live.STOP_GRACE_S", 0.02)
+    for name in list(os.environ):
+        if name.startswith("VOXTRA_"):
+            monkeypatch.delenv(name)
+
+
+async def answers(call: CallSession) -> None:
+    await call.answer()
+
+
+async def stays(call: CallSession) -> None:
+    await call.answer()
+    await asyncio.sleep(60)
+
+
+def complaint(action: Any) -> str:
+    with pytest.raises(ConfigurationError) as error:
+        action()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"ari_url": "nonsense"}, "asterisk.url = 'nonsense': must be an address like http://localhost:8088"),
+        ({"ari_url": 5}, "asterisk.url = 5"),
+        ({"ari_user": 5}, "asterisk.user = 5"),
+        ({"ari_password": 5}, "asterisk.password: must be text"),
+        ({"app_name": "a b"}, "asterisk.app_name = 'a b'"),
+        ({"reconnect_interval": "soon"}, "asterisk.reconnect_interval = 'soon'"),
+        ({"reconnect_interval": -1}, "asterisk.reconnect_interval = -1"),
+        ({"router": "routes"}, "router='routes': should be a voxtra.Router"),
+        ({"stt": 5}, "stt=5: should be a STT provider, its name, or its settings"),
+        ({"llm": object}, "llm=<class 'object'>"),
+        ({"tts": ["local"]}, "tts=['local']"),
+        ({"vad": 1.0}, "vad=1.0"),
+        ({"recording_sink": "folder"}, "recording_sink='folder': should be a RecordingSink"),
+        ({"turn_detection": 5}, "turn detection = 5"),
+        ({"turn_detection": {"silence": 5}}, "turn detection has no setting 'silence'"),
+        ({"instructions": 5}, "instructions=5: should be text"),
+        ({"media": 5}, "media=5: should be settings"),
+        ({"media": {"foo": 1}}, "unknown setting 'media.foo'"),
+        ({"media": {"transport": "pigeon"}}, "media.transport = 'pigeon'"),
+        ({"drain_s": "5"}, "drain_s='5': should be seconds"),
+        ({"drain_s": -1}, "drain_s=-1: should be seconds"),
+        ({"drain_s": float("nan")}, "drain_s=nan"),
+    ],
+)
+def test_constructor_arguments_that_cannot_be(options: dict[str, Any], said: str) -> None:
+    assert said in complaint(lambda: VoxtraApp(**options))
+
+
+def test_a_password_never_shows() -> None:
+    assert "secret" not in complaint(lambda: VoxtraApp(ari_password=["secret"]))  # type: ignore[arg-type]
+
+
+def test_routes_listeners_and_hooks_that_cannot_be() -> None:
+    app = VoxtraApp()
+    assert "did you mean 'extension'" in complaint(lambda: app.route(extention="1"))
+    assert "parentheses" in complaint(lambda: app.route(answers))
+    assert "parentheses" in complaint(lambda: app.default(answers))
+    assert "parentheses" in complaint(lambda: app.default_route(answers))
+    assert "events are call.started" in complaint(lambda: app.on("call.begun"))
+    assert "no function" in complaint(lambda: app.on_startup(None))  # type: ignore[type-var]
+    assert "no function" in complaint(lambda: app.on_shutdown("x"))  # type: ignore[type-var]
+    assert "no function" in complaint(lambda: app.on()(5))  # type: ignore[type-var]
+    assert "a VoxtraConfig" in complaint(lambda: app.configure({}))  # type: ignore[arg-type]
+    assert "a VoxtraConfig" in complaint(lambda: VoxtraApp.from_config("voxtra.yaml"))  # type: ignore[arg-type]
+
+
+def test_on_call_is_old_but_works() -> None:
+    app = VoxtraApp()
+    with pytest.deprecated_call():
+        app.on_call(extension="1")(answers)
+    with pytest.deprecated_call():
+        app.on_call(answers)
+    assert len(app.router.routes) == 1
+    assert app.router
+
+
+# ---- settings
+
+
+def test_where_settings_come_from(tmp_path: Path, monkeypatch: Patch) -> None:
+    file = tmp_path / "voxtra.yaml"
+    file.write_text("asterisk:\n  url: http://file:8088\n  user: filed\nmedia:\n  transport: rtp\n")
+    monkeypatch.setenv("VOXTRA_ARI_USER", "environment")
+    app = VoxtraApp.from_yaml(str(file), app_name="program", media={"codec": "alaw"})
+    settings = app.settings
+    assert (settings.asterisk.url, settings.asterisk.user) == ("http://file:8088", "environment")
+    assert (app.app_name, settings.media.transport, settings.media.codec) == ("program", "rtp", "alaw")
+    other = VoxtraApp.with_asterisk(ari_url="http://a:1", ari_user="u", ari_password="p")
+    assert (other.settings.asterisk.url, other.app_name) == ("http://a:1", "voxtra")
+
+
+async def test_settings_stay_while_it_runs(monkeypatch: Patch) -> None:
+    async with running(monkeypatch) as world:
+        with pytest.raises(ConfigurationError, match=r"stop\(\) it first"):
+            world.app.configure(VoxtraConfig())
+    world.app.configure(VoxtraConfig())
+
+
+async def test_routes_of_the_settings(monkeypatch: Patch, tmp_path: Path) -> None:
+    (tmp_path / "desk_of_test.py").write_text("async def answer(call):\n    call.metadata['by'] = 'desk'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    world = World(monkeypatch)
+    routes = [{"handler": "desk_of_test:answer", "extension": "100", "metadata": {"queue": 1}}]
+    world.app.configure(VoxtraConfig.model_validate({"routes": routes, "asterisk": {"app_name": "test"}}))
+    for _ in range(2):  # started again, they are not there twice
+        await world.app.start()
+        session = world.call()
+        await world.over()
+        await world.app.stop()
+    assert session.metadata == {"queue": 1, "by": "desk"}
+    assert len(world.app.router.routes) == 1
+    for handler in ("desk_of_test:nobody", "no_such_module:answer"):
+        bad = World(monkeypatch)
+        bad.app.configure(VoxtraConfig.model_validate({"routes": [{"handler": handler}]}))
+        with pytest.raises(ConfigurationError, match=f"routes: handler '{handler}' can't be imported"):
+            await bad.app.start()
+
+
+# ---- starting
+
+
+async def test_before_the_start() -> None:
+    app = VoxtraApp(router=Router())
+    assert not app.is_running
+    assert not app.is_ready
+    assert app.active_sessions == []
+    assert app.get_session("x") is None
+    with pytest.raises(NotConnectedError):
+        app.ari  # noqa: B018
+    with pytest.raises(RuntimeError):
+        await app.originate("PJSIP/alice")
+    with pytest.raises(NotConnectedError):
+        await app.wait_broken()
+    await app.stop()
+
+
+async def test_start_twice(monkeypatch: Patch) -> None:
+    async with running(monkeypatch) as world:
+        with pytest.raises(ConfigurationError, match="running already"):
+            await world.app.start()
+        assert world.app.is_ready
+
+
+def startup_fails(world: World) -> type[Exception]:
+    @world.app.on_startup
+    def fails() -> None:
+        raise ValueError("the hook's own fault")
+
+    return ValueError
+
+
+def no_login(world: World) -> type[Exception]:
+    world.ari.answers["connect"] = AuthenticationError("no")
+    return AuthenticationError
+
+
+def port_taken(world: World) -> type[Exception]:
+    async def start() -> None:
+        raise MediaError("127.0.0.1:4000 is taken")
+
+    world.transport.start = start  # type: ignore[method-assign]
+    return MediaError
+
+
+@pytest.mark.parametrize("flaw", [startup_fails, no_login, port_taken])
+async def test_a_start_that_fails_releases_everything(monkeypatch: Patch, flaw: Any) -> None:
+    before = asyncio.all_tasks()
+    world = World(monkeypatch)
+    error = flaw(world)
+    with pytest.raises(error):
+        await world.app.start()
+    assert not world.app.is_running
+    assert (world.ari.names().count("close"), world.transport.log) in [
+        (1, ["start", "close"]),
+        (0, []),
+    ]
+    assert not any(world.ari._listeners["event"])
+    await breathe()
+    assert asyncio.all_tasks() == before
+    await world.app.stop()
+
+
+async def test_callers_of_a_start_that_fails_go_back_to_the_dialplan(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+
+    @world.app.on_startup
+    async def fails() -> None:
+        world.ari.arrive("early")
+        await breathe()
+        raise ValueError("the hook's own fault")
+
+    with pytest.raises(ValueError, match="own fault"):
+        await world.app.start()
+    assert world.ari.asked_for("channels.continue_in_dialplan") == [{"channel_id": "early"}]
+    assert world.events == []
+
+
+async def test_calls_wait_for_the_start_up_hooks_and_are_taken_once(monkeypatch: Patch) -> None:
+    order: list[str] = []
+    world = World(monkeypatch)
+
+    @world.app.default()
+    async def handler(call: CallSession) -> None:
+        order.append(call.id)
+        await call.answer()
+
+    @world.app.on_startup
+    async def hook() -> None:
+        world.ari.arrive("early")
+        world.ari.resync()  # which tells of it again
+        world.ari.arrive("gone")
+        world.ari.hang_up("gone")
+        await breathe()
+        order.append("hook")
+
+    world.ari.channels_there["before"] = world.ari.arrive("before")
+    await world.app.start()
+    await world.over()
+    await world.app.stop()
+    assert order == ["hook", "before", "early"]
+    assert world.types().count("call.started") == 2
+
+
+async def test_too_many_who_wait_go_back(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("voxtra.app.MAX_WAITING", 1)
+    world = World(monkeypatch)
+    world.app.default()(answers)
+
+    @world.app.on_startup
+    def hook() -> None:
+        world.ari.arrive("one")
+        world.ari.arrive("two")
+
+    await world.app.start()
+    await world.over()
+    await world.app.stop()
+    assert world.ari.asked_for("channels.continue_in_dialplan") == [{"channel_id": "two"}]
+
+
+@pytest.mark.parametrize("where", ["connect", "transport", "hook"])
+async def test_stop_gives_a_start_up(monkeypatch: Patch, where: str) -> None:
+    before = asyncio.all_tasks()
+    world = World(monkeypatch)
+    hang = asyncio.Event()
+    if where == "connect":
+        world.ari.gates["connect"] = hang
+    elif where == "transport":
+        world.transport.start = hang.wait  # type: ignore[assignment,method-assign]
+    else:
+        world.app.on_startup(hang.wait)
+    starting = asyncio.ensure_future(world.app.start())
+    await breathe()
+    world.ari.arrive("early")
+    await asyncio.wait_for(world.app.stop(), 2)
+    with pytest.raises(NotConnectedError, match="stopped while it started"):
+        await starting
+    assert not world.app.is_running
+    if where != "transport":
+        assert world.ari.names()[-1] == "close"
+        assert world.transport.log == ["start", "close"]
+    hang.set()
+    await breathe()
+    assert asyncio.all_tasks() == before
+    with pytest.raises(NotConnectedError):
+        world.app.ari  # noqa: B018
+
+
+async def test_a_start_that_is_cancelled_releases_everything(monkeypatch: Patch) -> None:
+    before = asyncio.all_tasks()
+    world = World(monkeypatch)
+    world.ari.gates["connect"] = asyncio.Event()
+    starting = asyncio.ensure_future(world.app.start())
+    await breathe()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert world.transport.log == ["start", "close"]
+    await breathe()
+    assert asyncio.all_tasks() == before
+    world.ari.gates.clear()
+    await world.app.start()
+    await world.app.stop()
+
+
+async def test_a_hook_may_stop_the_app(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.app.on_startup(world.app.stop)
+    with pytest.raises(NotConnectedError):
+        await asyncio.wait_for(world.app.start(), 2)
+    assert not world.app.is_running
+    assert world.transport.log == ["start", "close"]
+
+
+# ---- stopping
+
+
+async def test_stop_drains_then_hangs_up_then_runs_the_hooks(monkeypatch: Patch) -> None:
+    order: list[str] = []
+
+    async def handler(call: CallSession) -> None:
+        call.on_hangup(lambda: order.append(f"ended {call.id}"))  # type: ignore[arg-type,return-value]
+        await call.answer()
+        await asyncio.sleep(0.02 if call.id == "short" else 60)
+
+    async with running(monkeypatch, handler) as world:
+
+        @world.app.on_shutdown
+        def fails() -> None:
+            order.append("hook")
+            raise ValueError("the hook's own fault")
+
+        @world.app.on_shutdown
+        async def last() -> None:
+            assert world.app.active_sessions == []
+            assert world.app.ari.ready
+            order.append("last hook")
+
+        world.call("short")
+        world.call("long")
+        await breathe()
+        stopping = asyncio.ensure_future(world.app.stop(0.1))
+        again = asyncio.ensure_future(world.app.stop(0.1))
+        await breathe()
+        world.ari.arrive("late")
+        assert not world.app.is_ready
+        with pytest.raises(NotConnectedError, match="is stopping"):
+            await world.app.originate("PJSIP/alice")
+        await asyncio.gather(stopping, again)
+        assert world.ari.asked_for("channels.continue_in_dialplan") == [{"channel_id": "late"}]
+    assert order == ["ended short", "ended long", "hook", "last hook"]
+
+
+async def test_a_handler_may_stop_the_app(monkeypatch: Patch) -> None:
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        await world.app.stop(0.02)
+
+    async with running(monkeypatch, handler) as world:
+        session = world.call()
+        await breathe()
+        async with asyncio.timeout(2):
+            assert "stopped" in str(await world.app.wait_broken())
+        assert not world.app.is_running
+    assert session.end is not None
+    assert world.types()[-1] == "session.destroyed"
+
+
+async def test_stop_without_asterisk(monkeypatch: Patch) -> None:
+    async with running(monkeypatch, stays) as world:
+        session = world.call()
+        await breathe()
+        lost = ARIConnectionLostError("DELETE", "/x")
+        world.ari.answers |= {"channels.hangup": lost, "wait_ready": TelephonyConnectionError("closed")}
+        await asyncio.wait_for(world.app.stop(0), 3)
+        world.ari.answers.clear()
+    assert session.end is not None
+    assert session.end.reason == "lost"
+    assert world.types()[-2:] == ["call.ended", "session.destroyed"]
+
+
+async def test_a_part_that_cannot_be_closed_does_not_keep_the_rest(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    await world.app.start()
+    world.ari.answers["close"] = OSError("broken")
+    await world.app.stop()
+    assert not world.app.is_running
+    assert world.transport.log == ["start", "close"]
+    world.ari.answers.clear()
+    await world.app.start()
+    await world.app.stop()
+
+
+async def test_stop_while_a_call_is_being_placed(monkeypatch: Patch) -> None:
+    async with running(monkeypatch) as world:
+        placing = asyncio.ensure_future(world.app.originate("PJSIP/alice"))
+        await breathe()
+        (asked,) = world.ari.asked_for("channels.originate_with_id")
+        await world.app.stop(0)
+        with pytest.raises(OriginateError):
+            await asyncio.wait_for(placing, 2)
+        assert asked["channel_id"] in [a["channel_id"] for a in world.ari.asked_for("channels.hangup")]
+
+
+# ---- running
+
+
+@pytest.mark.parametrize("how", ["signal", "stop", "stop while it starts", "broken", "no login"])
+async def test_run_async(monkeypatch: Patch, how: str) -> None:
+    before = asyncio.all_tasks()
+    world = World(monkeypatch)
+    shut: list[bool] = []
+    world.app.on_shutdown(lambda: shut.append(True))
+    if how == "no login":
+        world.ari.answers["connect"] = AuthenticationError("no")
+    if how == "stop while it starts":
+        world.ari.gates["connect"] = asyncio.Event()
+    running = asyncio.ensure_future(world.app.run_async())
+    await breathe()
+    if how == "signal":
+        os.kill(os.getpid(), signal.SIGTERM)
+    elif how.startswith("stop"):
+        await world.app.stop()
+    elif how == "broken":
+        world.ari.last_error = TelephonyConnectionError("another client has the name")
+        for callback in world.ari._listeners["state"]:
+            callback(ConnectionState.REPLACED)
+    async with asyncio.timeout(3):
+        if how in ("broken", "no login"):
+            with pytest.raises(TelephonyConnectionError, match=r"another client|no"):
+                await running
+        else:
+            await running
+    assert not world.app.is_running
+    assert shut == ([] if how == "no login" else [True])
+    await breathe()
+    assert asyncio.all_tasks() == before
+
+
+# ---- calls
+
+
+async def test_a_call_that_nobody_takes(monkeypatch: Patch) -> None:
+    async with running(monkeypatch) as world:
+        world.call()
+        await world.over()
+        assert world.ari.asked_for("channels.hangup") == [{"channel_id": "caller", "reason": "unallocated"}]
+
+
+async def test_what_a_handler_is_told(monkeypatch: Patch) -> None:
+    seen: list[Any] = []
+
+    async with running(monkeypatch) as world:
+
+        async def rule(*, extension: str, number: str, channel: str, args: list[str]) -> bool:
+            seen.append((extension, number, channel, args))
+            return True
+
+        world.app.router.add_dispatch_rule(rule, stays)
+        session = world.call(args="one two")
+        await breathe()
+        assert world.app.active_sessions == [session]
+        assert (session.caller_id, session.called_number) == ("4711", "100")
+    assert seen == [("100", "4711", "PJSIP/caller", ["one", "two"])]
+
+
+async def test_one_call_that_fails_is_its_own(monkeypatch: Patch) -> None:
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        if call.id == "bad":
+            raise RuntimeError("the handler's own fault")
+        await asyncio.sleep(60)
+
+    async with running(monkeypatch, handler) as world:
+        world.call("bad")
+        good = world.call("good")
+        await breathe(60)
+        assert world.app.active_sessions == [good]
+        assert good.is_active
+
+
+async def test_a_rule_that_fails_ends_its_call_alone(monkeypatch: Patch) -> None:
+    async def rule(*, extension: str) -> bool:
+        raise LookupError("the table is gone")
+
+    async with running(monkeypatch) as world:
+        world.app.router.add_dispatch_rule(rule, answers)
+        world.call()
+        await world.over()
+        assert world.types().count("error") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"endpoint": "no such / thing"}, "'no such / thing'"),
+        ({"endpoint": 5}, "endpoint=5"),
+        ({"endpoint": "PJSIP/a", "timeout": "30"}, "timeout='30'"),
+        ({"endpoint": "PJSIP/a", "timeout": 0}, "timeout=0"),
+        ({"endpoint": "PJSIP/a", "variables": ["X"]}, "variables=['X']"),
+        ({"endpoint": "PJSIP/a", "caller_id": 4711}, "caller_id=4711"),
+    ],
+)
+async def test_calls_that_cannot_be_placed(monkeypatch: Patch, arguments: dict[str, Any], said: str) -> None:
+    async with running(monkeypatch) as world:
+        with pytest.raises(ConfigurationError) as error:
+            await world.app.originate(**arguments)
+        assert said in str(error.value)
+        assert world.ari.asked_for("channels.originate_with_id") == []
+        world.ari.ready = False
+        with pytest.raises(NotConnectedError):
+            await world.app.originate("PJSIP/alice")
+
+
+async def test_placing_given_up_leaves_no_phone_ringing(monkeypatch: Patch) -> None:
+    async with running(monkeypatch) as world:
+        placing = asyncio.ensure_future(world.app.originate("PJSIP/alice"))
+        await breathe()
+        (asked,) = world.ari.asked_for("channels.originate_with_id")
+        placing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await placing
+        await world.over()
+        hung_up = world.ari.asked_for("channels.hangup")
+        assert {"channel_id": asked["channel_id"], "reason": "no_answer"} in hung_up
+
+
+async def test_asterisk_is_lost_while_a_phone_rings(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("voxtra.calls.dial.ANSWER_GRACE_S", 0.02)
+    async with running(monkeypatch) as world:
+        lost = ARIConnectionLostError("DELETE", "/x")
+        world.ari.answers |= {"channels.hangup": lost, "wait_ready": TelephonyConnectionError("gone")}
+        with pytest.raises(OriginateError):
+            await asyncio.wait_for(world.app.originate("PJSIP/alice", timeout=0.01), 3)
+        await world.over()
+        world.ari.answers.clear()
