@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import inspect
 import logging
+import re
 import signal
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -17,44 +16,39 @@ from pydantic import BaseModel
 
 from voxtra._checks import checked
 from voxtra.agent.pipeline import SpeechSetup
-from voxtra.ari import ARIClient, ConnectionState, StasisStart
-from voxtra.calls.dial import dial, endpoint_of
+from voxtra.ari import ARIClient, ConnectionState
+from voxtra.calls.dial import endpoint_of
 from voxtra.calls.fetch import SoundFetcher
-from voxtra.calls.leg import Leg, first_of
-from voxtra.calls.switchboard import Switchboard, new_id
-from voxtra.config import RouteConfig, VoxtraConfig
+from voxtra.calls.leg import first_of
+from voxtra.calls.switchboard import Switchboard
+from voxtra.config import VoxtraConfig
 from voxtra.errors import (
     ConfigurationError,
     NotConnectedError,
-    RouteNotFoundError,
     TelephonyConnectionError,
     TelephonyError,
 )
-from voxtra.events import EventType, VoxtraEvent
+from voxtra.events import EventType
+from voxtra.exchange import Exchange, Middleware
 from voxtra.live import Shared
 from voxtra.media.configured import transport_settings
 from voxtra.media.line import Transport
 from voxtra.media.transports import open_transport
-from voxtra.router import Handler, Router, on_call_is_old
+from voxtra.parts import load_speech, register_routes, warm_up
+from voxtra.router import Router, on_call_is_old
 from voxtra.session import CallSession
-from voxtra.speech.base import LLM, STT, TTS, VAD, Provider
-from voxtra.speech.cache import CachedTTS
-from voxtra.speech.local import load_as
+from voxtra.speech.base import LLM, STT, TTS, VAD
 from voxtra.turns import TurnDetection
-from voxtra.types import CallDirection
 
 if TYPE_CHECKING:
     from voxtra.recording.sink import RecordingSink
 
 log = logging.getLogger("voxtra.app")
 
-MAX_WAITING = 200
-"""Calls that may arrive while the start-up hooks still run; more are sent back to the dialplan."""
-FORCE_S = 5.0
-"""How long calls may take to end once they are told to."""
 
 Hook = Callable[[], Any]
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=Middleware)
 P = TypeVar("P", STT, TTS, LLM, VAD)
 
 
@@ -98,6 +92,8 @@ class VoxtraApp:
         media: settings of the media transport, see :class:`~voxtra.config.MediaConfig`.
         drain_s: how long ``stop`` lets calls go on before it hangs them up.
         private_urls: let ``play_url`` fetch from private networks and from this machine.
+        apology: what a caller hears before the hang-up when the handler failed: words (with a TTS), or a
+            prompt like ``"sound:an-error-has-occurred"``.
 
     Raises:
         ConfigurationError: a setting can't be; the message names it.
@@ -123,6 +119,7 @@ class VoxtraApp:
         media: Mapping[str, Any] | None = None,
         drain_s: float = 5.0,
         private_urls: bool = False,
+        apology: str = "",
     ) -> None:
         checked("media", media, (Mapping, type(None)), "settings like {'transport': 'rtp'}")
         checked("router", router, (Router, type(None)), "a voxtra.Router")
@@ -154,13 +151,14 @@ class VoxtraApp:
         self.recording_sink = recording_sink
         self._drain_s = drain_s
         self._private_urls = private_urls
+        self._apology = apology
         self._startup: list[Hook] = []
         self._shutdown: list[Hook] = []
         self._listeners: list[tuple[EventType | None, Callable[..., Any]]] = []
+        self.middlewares: list[Middleware] = []
+        """Run around every call's handler, the first one outermost."""
         self._phase = _Phase.NEW
-        self._sessions: dict[str, CallSession] = {}
-        self._running: set[asyncio.Task[None]] = set()
-        self._waiting: deque[Leg] = deque()
+        self._exchange = Exchange(self.router, self.middlewares, self._listeners)
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._shared: Shared | None = None
@@ -253,6 +251,11 @@ class VoxtraApp:
 
         return register
 
+    def middleware(self, function: M) -> M:
+        """Decorator: ``async def around(call, next)`` runs around every handler; ``await next(call)``."""
+        self.middlewares.append(_callable("middleware", function))
+        return function
+
     # ---- what it is
 
     @property
@@ -263,11 +266,11 @@ class VoxtraApp:
     @property
     def active_sessions(self) -> list[CallSession]:
         """The calls that live now."""
-        return list(self._sessions.values())
+        return list(self._exchange.sessions.values())
 
     def get_session(self, session_id: str) -> CallSession | None:
         """The living call of this id, None when there is none."""
-        return self._sessions.get(session_id)
+        return self._exchange.sessions.get(session_id)
 
     @property
     def is_running(self) -> bool:
@@ -318,8 +321,7 @@ class VoxtraApp:
         if self._phase is not _Phase.STARTING:
             raise await self._stopped_meanwhile()
         self._phase = _Phase.RUNNING
-        while self._waiting:
-            self._begin(self._waiting.popleft())
+        self._exchange.open()
 
     async def _stopped_meanwhile(self) -> _StoppedError:
         if self._stopping is not None:
@@ -328,16 +330,16 @@ class VoxtraApp:
 
     async def _start(self) -> None:
         settings = self.settings
-        self._register_routes(settings.routes)
+        register_routes(self.router, settings.routes)
         if not self.router:
             log.warning("no handler: write @app.default() or @app.route(...); calls will be hung up")
         speech, llm = self._load_speech()
         ari, transport = self._doors()
-        await self._warm_up(speech, llm)
+        await warm_up(speech, llm)
         await transport.start()
         self._resources.push_async_callback(transport.close)
         self._resources.push_async_callback(ari.close)
-        switchboard = Switchboard(ari, self._take)
+        switchboard = Switchboard(ari, self._exchange.take)
         self._resources.push_async_callback(switchboard.close)
         ari.on_state(self._connection)
         self._shared = Shared(
@@ -350,9 +352,11 @@ class VoxtraApp:
             turns=self._turns,
             instructions=self._instructions or (settings.llm and settings.llm.system_prompt) or "",
             recording_sink=self.recording_sink,
-            place=self._place,
+            place=self._exchange.place,
+            apology=self._apology,
             sounds=self._sounds(),
         )
+        self._exchange.shared = self._shared
         await ari.connect()
         for hook in self._startup:
             await _run_hook(hook)
@@ -378,42 +382,8 @@ class VoxtraApp:
         self._resources.push_async_callback(sounds.close)
         return sounds
 
-    def _register_routes(self, routes: list[RouteConfig]) -> None:
-        known = {(route.name, route.extension, route.number) for route in self.router.routes}
-        for route in routes:
-            name = route.name or route.handler
-            if (name, route.extension, route.number) not in known:
-                handler = _imported(route.handler)
-                self.router.route(
-                    extension=route.extension, number=route.number, name=name, metadata=route.metadata
-                )(handler)
-
     def _load_speech(self) -> tuple[SpeechSetup, LLM | None]:
-        stt = self._provider(STT, self.settings.stt)
-        tts = self._provider(TTS, self.settings.tts)
-        llm = self._provider(LLM, self.settings.llm)
-        vad = self._provider(VAD, self.settings.vad)
-        if vad is None and (stt is not None or tts is not None):
-            vad = load_as(VAD, "webrtc")
-        if tts is not None and not isinstance(tts, CachedTTS):
-            tts = CachedTTS(tts)
-        return SpeechSetup(stt=stt, tts=tts, vad=vad), llm
-
-    def _provider(self, kind: type[P], configured: BaseModel | None) -> P | None:
-        given = self._given[kind]
-        if isinstance(given, kind):
-            return given
-        source = given if given is not None else configured
-        if source is None:
-            return None
-        assert isinstance(source, (str, BaseModel))
-        provider = load_as(kind, source)
-        self._resources.push_async_callback(provider.close)  # ours, as we made it
-        return provider
-
-    async def _warm_up(self, speech: SpeechSetup, llm: LLM | None) -> None:
-        parts: list[Provider] = [p for p in (speech.stt, speech.tts, speech.vad, llm) if p is not None]
-        await asyncio.gather(*(part.warm_up() for part in parts))
+        return load_speech(self._given, self.settings, self._resources)
 
     async def stop(self, drain_s: float | None = None) -> None:
         """Take no more calls, let those that live end, run the shutdown hooks, disconnect. Idempotent.
@@ -431,11 +401,12 @@ class VoxtraApp:
 
     async def _stop(self, drain_s: float | None) -> None:
         self._phase = _Phase.DRAINING
+        self._exchange.shut()
         try:
             if self._starting is not None and not self._starting.done():
                 self._starting.cancel()
                 await asyncio.wait({self._starting})
-            await self._drain(self._drain_s if drain_s is None else drain_s)
+            await self._exchange.drain(self._drain_s if drain_s is None else drain_s)
             for hook in self._shutdown:
                 try:
                     await _run_hook(hook)
@@ -444,23 +415,8 @@ class VoxtraApp:
         finally:
             await self._release()
 
-    async def _drain(self, drain_s: float) -> None:
-        if self._running:
-            log.info("stopping: %d calls may go on for %g s", len(self._running), drain_s)
-            await asyncio.wait(self._running, timeout=drain_s)
-        if self._running:
-            log.warning("stopping: %d calls are hung up", len(self._running))
-            running = set(self._running)
-            await asyncio.gather(*(session._live.stop() for session in self._sessions.values()))
-            await asyncio.wait(running, timeout=FORCE_S)
-
     async def _release(self) -> None:
-        while self._waiting:
-            self._give_back(self._waiting.popleft())
-        for task in list(self._running):
-            task.cancel()
-        if self._running:
-            await asyncio.wait(self._running, timeout=FORCE_S)
+        await self._exchange.close()
         try:
             await self._resources.aclose()
         except Exception:
@@ -538,91 +494,6 @@ class VoxtraApp:
 
     # ---- calls
 
-    def _take(self, event: StasisStart) -> None:
-        """A call has come in."""
-        shared = self._shared
-        if shared is None:
-            return
-        channel = event.channel
-        leg = Leg(shared.ari, shared.switchboard, channel.id, channel)  # from now on it is known
-        leg.entered.set_result(event)
-        if channel.state == "Up":
-            leg.up.set()
-        if self._phase is _Phase.RUNNING:
-            self._begin(leg)
-        elif self._phase is _Phase.STARTING and len(self._waiting) < MAX_WAITING:
-            self._waiting.append(leg)
-        else:
-            self._give_back(leg)
-
-    def _give_back(self, leg: Leg) -> None:
-        leg.close()
-        shared = self._shared
-        if shared is not None and not leg.is_over:
-            log.info("call %s goes back to the dialplan: the app does not run", leg.id)
-            shared.switchboard.chore(
-                shared.switchboard.gone(shared.ari.channels.continue_in_dialplan(channel_id=leg.id))
-            )
-
-    def _begin(self, leg: Leg) -> None:
-        shared = self._shared
-        if leg.is_over or shared is None:
-            leg.close()
-            return
-        channel = leg.channel
-        session = CallSession(
-            shared,
-            leg,
-            CallDirection.INBOUND,
-            caller_id=channel.caller.number,
-            called_number=channel.dialplan.exten,
-        )
-        self._live(session, self._handle)
-
-    def _live(self, session: CallSession, handler: Callable[[CallSession], Awaitable[None]] | None) -> None:
-        self._sessions[session.id] = session
-        if self._listeners:
-            session.observe(lambda event: self._tell(session, event))
-        task = asyncio.ensure_future(session._run(handler))
-        self._running.add(task)
-
-        def done(task: asyncio.Task[None]) -> None:
-            self._running.discard(task)
-            self._sessions.pop(session.id, None)
-            if not task.cancelled() and (error := task.exception()) is not None:
-                log.error("call %s ended badly", session.id, exc_info=error)
-
-        task.add_done_callback(done)
-
-    async def _handle(self, session: CallSession) -> None:
-        channel = session._leg.channel
-        info = {"channel": channel.name, "args": list(session._leg.entered.result().args)}
-        try:
-            found = await self.router.resolve(
-                extension=session.called_number, number=session.caller_id, call_info=info
-            )
-        except RouteNotFoundError as error:
-            log.warning("call %s: %s", session.id, error)
-            await session.hangup("unallocated")
-            return
-        session.metadata.update(found.metadata)
-        log.info(
-            "call from %s to %s: %s", session.caller_id or "?", session.called_number, found.name,
-            extra={"call_id": session.id},
-        )  # fmt: skip
-        await found.handler(session)
-
-    def _tell(self, session: CallSession, event: VoxtraEvent) -> None:
-        for wanted, listener in self._listeners:
-            if wanted is None or wanted is event.type:
-                try:
-                    result = listener(event)
-                except Exception:
-                    log.exception("a listener failed on %s; the others go on", event.type)
-                    continue
-                if inspect.iscoroutine(result):
-                    session._live.spawn(result, f"on({event.type})")
-
     async def originate(
         self,
         endpoint: str,
@@ -631,6 +502,9 @@ class VoxtraApp:
         timeout: float = 30,
         variables: Mapping[str, str] | None = None,
         context: str = "",
+        headers: Mapping[str, str] | None = None,
+        early_media: bool = False,
+        wait: bool = True,
     ) -> CallSession:
         """Place a call; returns once it is answered.
 
@@ -641,6 +515,10 @@ class VoxtraApp:
             timeout: how long it may ring, s.
             variables: channel variables; ``PJSIP_HEADER(add,X-Name)`` adds a SIP header.
             context: dialplan context, for an extension.
+            headers: SIP headers of the INVITE.
+            early_media: the call is yours while it rings: what the far end plays then is heard. Not for
+                every trunk; the answer comes later (``await session.answered()``).
+            wait: False returns at once; ``await session.answered()`` then waits, and tells why not.
 
         Raises:
             ConfigurationError: the endpoint can't be.
@@ -659,40 +537,17 @@ class VoxtraApp:
         if self._phase is _Phase.DRAINING:
             raise NotConnectedError("the app is stopping: no call can be placed")
         target = endpoint_of(endpoint, trunk=shared.trunk, context=context)
-        return await self._place(
-            target, called_number=endpoint, caller_id=caller_id, timeout=timeout, variables=variables
-        )
-
-    async def _place(
-        self,
-        target: str,
-        *,
-        called_number: str,
-        caller_id: str,
-        timeout: float,
-        variables: Mapping[str, str] | None = None,
-        give_up: asyncio.Future[Any] | None = None,
-    ) -> CallSession:
-        shared = self._shared
-        if shared is None:
-            raise NotConnectedError("the app is not started")
-        leg = Leg(shared.ari, shared.switchboard, new_id("call"))
-        session = CallSession(
-            shared, leg, CallDirection.OUTBOUND, caller_id=caller_id, called_number=called_number
-        )
-        self._live(session, None)
-        await dial(
-            shared.ari,
-            shared.switchboard,
+        given = {f"PJSIP_HEADER(add,{name})": value for name, value in _headers(headers).items()}
+        variables = {**(variables or {}), **given}
+        return await self._exchange.place(
             target,
+            called_number=endpoint,
             caller_id=caller_id,
             timeout=timeout,
             variables=variables,
-            leg=leg,
-            give_up=give_up,
+            wait=wait,
+            early_media=early_media,
         )
-        session._mark_answered()
-        return session
 
 
 def _callable(where: str, function: F) -> F:
@@ -701,19 +556,14 @@ def _callable(where: str, function: F) -> F:
     return function
 
 
+def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:
+    for name, value in (headers or {}).items():
+        if not re.fullmatch(r"[A-Za-z0-9!%*_+`'~.-]+", name) or re.search(r"[\x00-\x1f]", value):
+            raise ConfigurationError(f"SIP header {name!r}: {value!r} can't be sent")
+    return headers or {}
+
+
 async def _run_hook(hook: Hook) -> None:
     result = hook()
     if inspect.isawaitable(result):
         await result
-
-
-def _imported(target: str) -> Handler:
-    module, _, name = target.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"routes: handler {target!r} can't be imported: {error}") from None
-    handler: Handler = found
-    return handler

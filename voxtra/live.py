@@ -65,6 +65,8 @@ class Shared:
     place: Callable[..., Awaitable[CallSession]]
     """Places an outbound call, as ``VoxtraApp.originate`` does."""
     sounds: SoundFetcher
+    apology: str = ""
+    """What a caller hears when the handler failed: words, or a prompt's name."""
     trunk: str = ""
     """Template of the endpoint for E.164 numbers, ``"PJSIP/{number}@carrier"``."""
 

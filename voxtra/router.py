@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
+import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
@@ -77,10 +79,35 @@ class Resolution:
     name: str = ""
 
 
+_CLASSES = {"X": "[0-9]", "Z": "[1-9]", "N": "[2-9]", ".": ".+", "!": ".*"}
+_PATTERN = re.compile(r"\[[0-9A-Za-z*#-]+\]|[0-9XZNxzn*#+A-Da-d]|[.!]$")
+
+
 def _fits(pattern: str | None, value: str) -> bool:
     if pattern is None or pattern == value:
         return True
+    if pattern.startswith("_"):
+        return re.fullmatch(_regex(pattern), value) is not None
     return len(pattern) > 1 and pattern.endswith("*") and value.startswith(pattern[:-1])
+
+
+@functools.lru_cache(maxsize=1024)
+def _regex(pattern: str) -> str:
+    """An Asterisk pattern (``_2XX``, ``_0[2-9].``) as a regular expression. Raises ConfigurationError."""
+    rest, parts = pattern[1:], []
+    while rest:
+        found = _PATTERN.match(rest)
+        if found is None:
+            raise ConfigurationError(
+                f"pattern {pattern!r}: {rest[0]!r} can't be in it; X is 0-9, Z 1-9, N 2-9, [1-5] a set, "
+                "and at the end . is one or more, ! any"
+            )
+        part = found[0]
+        parts.append(part if part[0] == "[" else _CLASSES.get(part.upper(), re.escape(part)))
+        rest = rest[len(part) :]
+    if not parts:
+        raise ConfigurationError("pattern '_' matches nothing: write it out, like '_2XX'")
+    return "".join(parts)
 
 
 class Router:
@@ -111,8 +138,9 @@ class Router:
     ) -> Callable[[H], H]:
         """Register a handler for calls to ``extension`` and / or from ``number``.
 
-        A trailing ``*`` matches by beginning (``number="+4420*"``); ``\\*`` has no meaning, and the single
-        ``"*"`` is the key of that name. Neither given: every call.
+        A trailing ``*`` matches by beginning (``number="+4420*"``; the single ``"*"`` is the key of that
+        name); a leading ``_`` makes it a pattern as in a dialplan (``extension="_2XX"``). Neither given:
+        every call.
 
         Raises:
             ConfigurationError: an option is unknown or of the wrong type.
@@ -124,6 +152,9 @@ class Router:
                 raise ConfigurationError(f"route({option}={value!r}): write it as text, {option}='{value}'")
         if extension == "" or number == "":
             raise ConfigurationError("route(): extension and number may not be empty; leave out what is any")
+        for pattern in (extension, number):
+            if pattern is not None and pattern.startswith("_"):
+                _regex(pattern)
         if metadata is not None and not isinstance(metadata, Mapping):
             raise ConfigurationError(f"route(metadata={metadata!r}): a dict is wanted")
 
@@ -179,6 +210,17 @@ class Router:
         elif isinstance(rule, DispatchRule):
             raise ConfigurationError(f"the rule {rule!r} has no handler: add_dispatch_rule(rule, handler)")
         self._rules.append((rule, handler))
+
+    def include(self, other: Router) -> None:
+        """Take over another router's routes and rules, behind one's own; and its default, if one has none.
+
+        They are copied: what is registered there later is not seen.
+        """
+        if other is self:
+            raise ConfigurationError("a router can't include itself")
+        self.routes += other.routes
+        self._rules += other._rules
+        self._default = self._default or other._default
 
     async def resolve(
         self, *, extension: str, number: str, call_info: Mapping[str, Any] | None = None

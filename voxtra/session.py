@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import re
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,9 +15,9 @@ from voxtra.agent.pipeline import VoicePipeline
 from voxtra.ari import ARIClient, ChannelDtmfReceived, Event
 from voxtra.ari.events import ChannelHold, ChannelUnhold
 from voxtra.calls.audio import AudioOut
-from voxtra.calls.leg import HangupReason, Leg, LegEnd
+from voxtra.calls.leg import HangupReason, Leg, LegEnd, first_of
 from voxtra.calls.prompts import Prompts
-from voxtra.errors import CallEndedError, PipelineNotConfiguredError
+from voxtra.errors import CallEndedError, PipelineNotConfiguredError, VoxtraError
 from voxtra.events import (
     CallEndedEvent,
     CallStartedEvent,
@@ -43,6 +44,7 @@ MAX_DIGITS_AHEAD = 64
 """Keys that may be pressed before somebody asks for them; the oldest go first."""
 ASKED_AGAIN_S = 0.05
 """How long a verb takes to say once more that the call is over."""
+APOLOGY_S = 20.0
 LINE_BACK_S = 1.0
 """How long a lost line may be the first sign of a call's end."""
 
@@ -90,6 +92,7 @@ class CallSession(Sounds, Handover):
         self._on_hangup: list[Callable[[], Awaitable[Any]]] = []
         self._on_dtmf: list[Callable[[str], Awaitable[Any]]] = []
         self._recorder: CallRecorder | None = None
+        self._dialling: asyncio.Future[Leg] | None = None
         self._out: AudioOut | None = None
         self._prompts = Prompts(shared.ari, shared.switchboard, leg)
         self._live = LiveCall(shared, leg, agent=self.agent, emit=self._emit, on_end=self._ended)
@@ -148,6 +151,23 @@ class CallSession(Sounds, Handover):
             self._answered_at = self._loop.time()
             self._state = CallState.IN_PROGRESS
             self._emit(VoxtraEvent(type=EventType.CALL_ANSWERED))
+
+    async def answered(self, timeout: float | None = None, *, early: bool = False) -> None:
+        """Wait until an outbound call is answered (``early``: until it is yours, ringing or not).
+
+        Raises:
+            OriginateError: it was not; ``outcome`` is busy, no_answer, rejected or failed.
+            TimeoutError: not within ``timeout`` s; the call rings on.
+        """
+        dialling = self._dialling
+        if dialling is None:
+            return
+        async with asyncio.timeout(timeout):
+            if early:
+                await first_of(self._leg.entered, dialling)
+            if not early or dialling.done():
+                await asyncio.shield(dialling)
+                self._mark_answered()
 
     async def hangup(self, reason: HangupReason = "normal") -> None:
         """End the call. Ended already is as good. What ``send_audio`` queued is heard first.
@@ -353,6 +373,7 @@ class CallSession(Sounds, Handover):
             except Exception as error:
                 log.exception("the handler failed; the call is hung up", extra={"call_id": self.id})
                 self._emit(ErrorEvent(error_type=type(error).__name__, message=str(error)))
+                await self._apologise()
 
         try:
             await self._live.run(handle if handler is not None else None)
@@ -360,6 +381,20 @@ class CallSession(Sounds, Handover):
             await self._record_end()
             self._emit(VoxtraEvent(type=EventType.SESSION_DESTROYED))
             self._observers = ()
+
+    async def _apologise(self) -> None:
+        """Tell the caller that something is wrong, when the app has words for it."""
+        words = self._shared.apology
+        if not words or not self.is_active or self._live.room is not None:
+            return
+        try:
+            async with asyncio.timeout(APOLOGY_S):
+                if re.match(r"(sound|recording|tone):", words):
+                    await self.play_file(words)
+                else:
+                    await self.say(words, interruptible=False)
+        except (VoxtraError, TimeoutError) as error:
+            log.warning("the apology failed too: %s", error)
 
     async def _ended(self) -> None:
         end = self._leg.ended.result()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from voxtra.ari import ARIClient
+from voxtra.ari import ARIClient, ChannelStateChange, Event
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.switchboard import Switchboard, new_id
 from voxtra.errors import (
@@ -72,6 +72,7 @@ async def dial(
     variables: Mapping[str, str] | None = None,
     leg: Leg | None = None,
     give_up: asyncio.Future[Any] | None = None,
+    early: bool = False,
 ) -> Leg:
     """Call ``endpoint``; returns its leg once it is answered.
 
@@ -81,6 +82,8 @@ async def dial(
         timeout: how long it may ring, s.
         variables: channel variables of the new channel.
         leg: made beforehand, so that somebody can watch it ring.
+        early: the leg enters the application before it is answered, so that early media is heard. Waits
+            for the answer all the same; ``leg.entered`` resolves at the beginning.
         give_up: when this resolves first (the caller hung up), ringing stops with ``CallEndedError``.
 
     Raises:
@@ -91,10 +94,14 @@ async def dial(
     own = leg is None
     leg = leg or Leg(ari, switchboard, new_id("call"))
     try:
-        await _place(ari, leg, endpoint, caller_id, timeout, variables or {})
-        waited: list[asyncio.Future[Any]] = [leg.entered, leg.ended]
+        answered: asyncio.Future[Any] = leg.entered
+        if early:
+            answered = await _create(ari, leg, endpoint, caller_id, timeout, variables or {})
+        else:
+            await _place(ari, leg, endpoint, caller_id, timeout, variables or {})
+        waited: list[asyncio.Future[Any]] = [answered, leg.ended]
         await first_of(*waited, *([give_up] if give_up is not None else []), timeout=timeout + ANSWER_GRACE_S)
-        if leg.entered.done() and not leg.is_over:
+        if answered.done() and not leg.is_over:
             leg.up.set()
             return leg
         if not leg.is_over:
@@ -112,6 +119,37 @@ async def dial(
         if own:
             leg.close()
         raise
+
+
+async def _create(
+    ari: ARIClient, leg: Leg, endpoint: str, caller_id: str, timeout: float, variables: Mapping[str, str]
+) -> asyncio.Future[None]:
+    """Create the channel, take it into the application, then dial: it is ours while it rings.
+
+    Returns what resolves with the answer.
+    """
+    answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def take(event: Event) -> None:
+        state = event.channel.state if isinstance(event, ChannelStateChange) else ""
+        if state == "Up" and not answered.done():
+            answered.set_result(None)
+
+    leg.on_event(take)
+    try:
+        await ari.channels.create(
+            channel_id=leg.id, endpoint=endpoint, app=ari.app or "", variables=dict(variables)
+        )
+        await first_of(leg.entered, leg.ended, timeout=ANSWER_GRACE_S)
+        if caller_id:
+            number = re.sub(r".*<(.*)>.*", r"\1", caller_id)
+            await ari.channels.set_channel_var(channel_id=leg.id, variable="CALLERID(num)", value=number)
+        await ari.channels.dial(channel_id=leg.id, timeout=max(1, round(timeout)))
+    except (ARIConnectionLostError, ARITimeoutError):
+        raise
+    except ARIError as error:
+        raise OriginateError(f"call to {endpoint}: {error.detail or error}", outcome="failed") from error
+    return answered
 
 
 async def _place(

@@ -1,0 +1,226 @@
+"""Where an app's calls arrive and are placed: each gets its session, its handler, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+from voxtra.ari import StasisStart
+from voxtra.calls.dial import dial
+from voxtra.calls.leg import Leg
+from voxtra.calls.switchboard import new_id
+from voxtra.errors import NotConnectedError, RouteNotFoundError
+from voxtra.events import EventType, VoxtraEvent
+from voxtra.live import Shared
+from voxtra.router import Router
+from voxtra.session import CallSession
+from voxtra.types import CallDirection
+
+log = logging.getLogger("voxtra.app")
+
+MAX_WAITING = 200
+"""Calls that may arrive while the start-up hooks still run; more are sent back to the dialplan."""
+FORCE_S = 5.0
+"""How long calls may take to end once they are told to."""
+
+Next: TypeAlias = Callable[[CallSession], Awaitable[None]]
+Middleware: TypeAlias = Callable[[CallSession, Next], Awaitable[None]]
+Listeners: TypeAlias = list[tuple[EventType | None, Callable[..., Any]]]
+
+
+class Exchange:
+    """The calls of one app.
+
+    Args:
+        router, middlewares, listeners: the app's own lists; what is added to them counts from then on.
+
+    Attributes:
+        shared: set by the app before it connects.
+        sessions: the calls that live, by id.
+    """
+
+    def __init__(self, router: Router, middlewares: list[Middleware], listeners: Listeners) -> None:
+        self._router = router
+        self._middlewares = middlewares
+        self._listeners = listeners
+        self._doors: Literal["not yet", "open", "shut"] = "not yet"
+        self._waiting: deque[Leg] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self.shared: Shared | None = None
+        self.sessions: dict[str, CallSession] = {}
+
+    # ---- doors
+
+    def open(self) -> None:
+        """Take calls from now on, those first that have been waiting."""
+        self._doors = "open"
+        while self._waiting:
+            self._begin(self._waiting.popleft())
+
+    def shut(self) -> None:
+        """Take no more calls: they go back to the dialplan."""
+        self._doors = "shut"
+
+    async def drain(self, patience_s: float) -> None:
+        """Wait until all calls have ended; after ``patience_s`` they are hung up."""
+        if self._running:
+            log.info("stopping: %d calls may go on for %g s", len(self._running), patience_s)
+            await asyncio.wait(self._running, timeout=patience_s)
+        if self._running:
+            log.warning("stopping: %d calls are hung up", len(self._running))
+            running = set(self._running)
+            await asyncio.gather(*(session._live.stop() for session in self.sessions.values()))
+            await asyncio.wait(running, timeout=FORCE_S)
+
+    async def close(self) -> None:
+        """End whatever is left. The exchange can be opened again afterwards."""
+        while self._waiting:
+            self._give_back(self._waiting.popleft())
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=FORCE_S)
+        self._doors = "not yet"
+        self.shared = None
+
+    # ---- calls that come
+
+    def take(self, event: StasisStart) -> None:
+        """A call has come in."""
+        shared = self.shared
+        if shared is None:
+            return
+        channel = event.channel
+        leg = Leg(shared.ari, shared.switchboard, channel.id, channel)  # from now on it is known
+        leg.entered.set_result(event)
+        if channel.state == "Up":
+            leg.up.set()
+        if self._doors == "open":
+            self._begin(leg)
+        elif self._doors == "not yet" and len(self._waiting) < MAX_WAITING:
+            self._waiting.append(leg)
+        else:
+            self._give_back(leg)
+
+    def _give_back(self, leg: Leg) -> None:
+        leg.close()
+        shared = self.shared
+        if shared is not None and not leg.is_over:
+            log.info("call %s goes back to the dialplan: the app does not run", leg.id)
+            shared.switchboard.chore(
+                shared.switchboard.gone(shared.ari.channels.continue_in_dialplan(channel_id=leg.id))
+            )
+
+    def _begin(self, leg: Leg) -> None:
+        shared = self.shared
+        if leg.is_over or shared is None:
+            leg.close()
+            return
+        caller, called = leg.channel.caller.number, leg.channel.dialplan.exten
+        session = CallSession(shared, leg, CallDirection.INBOUND, caller_id=caller, called_number=called)
+        self._run(session, self._handle)
+
+    def _run(self, session: CallSession, handler: Callable[[CallSession], Awaitable[None]] | None) -> None:
+        self.sessions[session.id] = session
+        if self._listeners:
+            session.observe(partial(self._tell, session))
+        task = asyncio.ensure_future(session._run(handler))
+        self._running.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._running.discard(task)
+            self.sessions.pop(session.id, None)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("call %s ended badly", session.id, exc_info=error)
+
+        task.add_done_callback(done)
+
+    async def _handle(self, session: CallSession) -> None:
+        info = {"channel": session._leg.channel.name, "args": list(session._leg.entered.result().args)}
+        try:
+            found = await self._router.resolve(
+                extension=session.called_number, number=session.caller_id, call_info=info
+            )
+        except RouteNotFoundError as error:
+            log.warning("call %s: %s", session.id, error)
+            await session.hangup("unallocated")
+            return
+        session.metadata.update(found.metadata)
+        log.info(
+            "call from %s to %s: %s", session.caller_id or "?", session.called_number, found.name,
+            extra={"call_id": session.id},
+        )  # fmt: skip
+        run: Next = found.handler
+        for middleware in reversed(self._middlewares):
+            run = partial(_around, middleware, run)
+        await run(session)
+
+    def _tell(self, session: CallSession, event: VoxtraEvent) -> None:
+        for wanted, listener in self._listeners:
+            if wanted is None or wanted is event.type:
+                try:
+                    result = listener(event)
+                except Exception:
+                    log.exception("a listener failed on %s; the others go on", event.type)
+                    continue
+                if inspect.iscoroutine(result):
+                    session._live.spawn(result, f"on({event.type})")
+
+    # ---- calls that are placed
+
+    async def place(
+        self,
+        target: str,
+        *,
+        called_number: str,
+        caller_id: str,
+        timeout: float,
+        variables: Mapping[str, str] | None = None,
+        give_up: asyncio.Future[Any] | None = None,
+        wait: bool = True,
+        early_media: bool = False,
+    ) -> CallSession:
+        """Place a call; see ``VoxtraApp.originate``."""
+        shared = self.shared
+        if shared is None:
+            raise NotConnectedError("the app is not started")
+        leg = Leg(shared.ari, shared.switchboard, new_id("call"))
+        session = CallSession(
+            shared, leg, CallDirection.OUTBOUND, caller_id=caller_id, called_number=called_number
+        )
+        dialling: Coroutine[Any, Any, Leg] = dial(
+            shared.ari,
+            shared.switchboard,
+            target,
+            caller_id=caller_id,
+            timeout=timeout,
+            variables=variables,
+            leg=leg,
+            give_up=give_up,
+            early=early_media,
+        )
+        self._run(session, None)
+        session._dialling = asyncio.ensure_future(dialling)
+        session._dialling.add_done_callback(partial(_dialled, session))
+        if wait or early_media:
+            try:
+                await session.answered(early=early_media)
+            except asyncio.CancelledError:
+                session._dialling.cancel()
+                raise
+        return session
+
+
+def _dialled(session: CallSession, dialling: asyncio.Future[Leg]) -> None:
+    """Whoever does not wait for the answer sees in the session how it went."""
+    if not dialling.cancelled() and dialling.exception() is None:
+        session._mark_answered()
+
+
+async def _around(middleware: Middleware, run: Next, call: CallSession) -> None:
+    await middleware(call, run)
