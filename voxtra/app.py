@@ -38,7 +38,7 @@ from voxtra.parts import load_speech, register_routes, warm_up
 from voxtra.router import Router, on_call_is_old
 from voxtra.session import CallSession
 from voxtra.speech.base import LLM, STT, TTS, VAD
-from voxtra.turns import TurnDetection
+from voxtra.turns import LISTENING, TurnDetection
 
 if TYPE_CHECKING:
     from voxtra.recording.sink import RecordingSink
@@ -87,7 +87,8 @@ class VoxtraApp:
         stt, llm, tts, vad: a provider, its name (``"local"``, ``"openai"``), or its settings. With any of
             stt and tts every call gets a voice pipeline of its own.
         recording_sink: where recordings go; None = the folder ``recordings``.
-        turn_detection: settings of turn-taking, a :class:`~voxtra.turns.TurnDetection` or a dict.
+        turn_detection: settings of turn-taking: a :class:`~voxtra.turns.TurnDetection`, or a dict of what is
+            to differ from :data:`~voxtra.turns.LISTENING`.
         instructions: the system prompt of every call's conversation.
         media: settings of the media transport, see :class:`~voxtra.config.MediaConfig`.
         drain_s: how long ``stop`` lets calls go on before it hangs them up.
@@ -146,7 +147,7 @@ class VoxtraApp:
         for kind, part in self._given.items():
             wanted = f"a {kind.__name__} provider, its name, or its settings"
             checked(kind.__name__.lower(), part, (kind, str, BaseModel, type(None)), wanted)
-        self._turns = TurnDetection.of(turn_detection)
+        self._turns = TurnDetection.of(turn_detection, base=LISTENING)
         self._instructions = instructions
         self.recording_sink = recording_sink
         self._drain_s = drain_s
@@ -355,6 +356,7 @@ class VoxtraApp:
             place=self._exchange.place,
             apology=self._apology,
             sounds=self._sounds(),
+            trunk=settings.trunk,
         )
         self._exchange.shared = self._shared
         await ari.connect()

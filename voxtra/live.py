@@ -16,6 +16,7 @@ from voxtra.calls.leg import HangupReason, Leg, first_of
 from voxtra.calls.media import CallMedia
 from voxtra.calls.room import Room
 from voxtra.calls.switchboard import Switchboard
+from voxtra.config import TrunkConfig
 from voxtra.errors import (
     ARIConnectionLostError,
     ARIError,
@@ -65,10 +66,10 @@ class Shared:
     place: Callable[..., Awaitable[CallSession]]
     """Places an outbound call, as ``VoxtraApp.originate`` does."""
     sounds: SoundFetcher
+    trunk: TrunkConfig
+    """The way out for E.164 numbers."""
     apology: str = ""
     """What a caller hears when the handler failed: words, or a prompt's name."""
-    trunk: str = ""
-    """Template of the endpoint for E.164 numbers, ``"PJSIP/{number}@carrier"``."""
 
 
 class LiveCall:

@@ -10,6 +10,7 @@ from typing import Any
 from voxtra.ari import ARIClient, ChannelStateChange, Event
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.switchboard import Switchboard, new_id
+from voxtra.config import TrunkConfig
 from voxtra.errors import (
     ARIConnectionLostError,
     ARIError,
@@ -21,17 +22,16 @@ from voxtra.errors import (
 
 ANSWER_GRACE_S = 5.0
 """How much longer than its ring timeout an outbound call is waited for."""
-_E164 = re.compile(r"\+[1-9]\d{4,14}")
 _EXTENSION = re.compile(r"[0-9A-Za-z*#._-]{1,64}")
 
 
-def endpoint_of(target: str, *, trunk: str = "", context: str = "") -> str:
+def endpoint_of(target: str, *, trunk: TrunkConfig | None = None, context: str = "") -> str:
     """What Asterisk is to dial for ``target``.
 
     Args:
         target: ``PJSIP/agent`` or any other ``TECHNOLOGY/resource`` as it is; ``+44...`` through the trunk;
             an extension through the dialplan.
-        trunk: template for E.164 numbers, ``"PJSIP/{number}@carrier"``.
+        trunk: the way out for E.164 numbers.
         context: dialplan context of extensions.
 
     Raises:
@@ -43,13 +43,7 @@ def endpoint_of(target: str, *, trunk: str = "", context: str = "") -> str:
             raise ConfigurationError(f"{target!r}: write TECHNOLOGY/resource, like 'PJSIP/alice'")
         return target
     if target.startswith("+"):
-        if not _E164.fullmatch(target):
-            raise ConfigurationError(f"{target!r} is no E.164 number: '+', country code, number, digits only")
-        if "{number}" not in trunk:
-            raise ConfigurationError(
-                f"{target} needs a trunk: set trunk.endpoint, like 'PJSIP/{{number}}@carrier'"
-            )
-        return trunk.replace("{number}", target)
+        return (trunk or TrunkConfig()).dial(target)
     if not _EXTENSION.fullmatch(target):
         raise ConfigurationError(
             f"{target!r}: write 'PJSIP/alice', an extension like '200', or a number like '+442079460000'"

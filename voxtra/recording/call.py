@@ -76,6 +76,14 @@ class CallRecorder:
         path = _workspace(sink) / f"{uuid.uuid4().hex}.wav"
         return cls(StereoRecorder(line, path), session_id, name, sink)
 
+    def pause(self) -> None:
+        """Record silence from now on, so that time stays aligned (card numbers, PINs). Idempotent."""
+        self.stereo.pause()
+
+    def resume(self) -> None:
+        """Record again. Idempotent."""
+        self.stereo.resume()
+
     async def stop(self) -> str:
         """End the recording and hand it to the sink, once however often this is called. Returns the name."""
         if self._stopping is None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from voxtra.errors import ConfigurationError, MissingExtraError
 from voxtra.speech.base import LLM, STT, TTS, VAD, Provider
+from voxtra.speech.cache import CachedTTS
 from voxtra.speech.settings import did_you_mean
 
 PROVIDERS = {
@@ -100,16 +101,14 @@ def local_stt() -> STT:
     return provider
 
 
-def local_tts() -> TTS:
+def local_tts() -> CachedTTS:
     """hibari's ``heart`` with a cache of what it has said, one for the process."""
     if "hibari+cache" not in _shared:
-        from voxtra.speech.cache import CachedTTS
-
         plain = _one("hibari")
         assert isinstance(plain, TTS)
         _shared["hibari+cache"] = CachedTTS(plain)
     provider = _shared["hibari+cache"]
-    assert isinstance(provider, TTS)
+    assert isinstance(provider, CachedTTS)
     return provider
 
 
@@ -124,7 +123,7 @@ class LocalStack(NamedTuple):
     """STT, TTS and VAD of this machine; and whatever LLM the app brings."""
 
     stt: STT
-    tts: TTS
+    tts: CachedTTS
     vad: VAD
     llm: LLM | None = None
 

@@ -48,8 +48,13 @@ class TurnDetection(BaseModel):
             raise ConfigurationError(_complaint(error)) from None
 
     @classmethod
-    def of(cls, value: TurnDetection | Mapping[str, Any] | None) -> TurnDetection:
+    def of(
+        cls, value: TurnDetection | Mapping[str, Any] | None, *, base: TurnDetection | None = None
+    ) -> TurnDetection:
         """Settings from a model, a mapping in either spelling, or None for :data:`LISTENING`.
+
+        Args:
+            base: what a mapping does not name is as here; None = the defaults.
 
         Raises:
             ConfigurationError: naming the field, its value and what would be right.
@@ -62,7 +67,10 @@ class TurnDetection(BaseModel):
         if not isinstance(given, Mapping):
             kind = type(given).__name__
             raise ConfigurationError(f"turn detection = {value!r}: it must be a mapping, not {kind}")
-        return cls(**{str(name): setting for name, setting in given.items()})
+        made = cls(**{str(name): setting for name, setting in given.items()})
+        if base is None:
+            return made
+        return base.model_copy(update=made.model_dump(include=made.model_fields_set))
 
 
 def _complaint(error: ValidationError) -> str:
