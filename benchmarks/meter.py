@@ -46,6 +46,18 @@ def cpu_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
+def starved_s() -> float:
+    """Seconds since boot in which something had to wait for a core (PSI); 0 where the kernel doesn't tell.
+
+    The shares of /proc/stat are no use here: they are sampled, and calls beat in step with the samples.
+    """
+    try:
+        words = Path("/proc/pressure/cpu").read_text().split()
+    except OSError:
+        return 0.0
+    return int(words[4].removeprefix("total=")) / 1e6
+
+
 def rss_of(pid: int | str = "self") -> float:
     """Resident memory of a process, MB (10**6 B)."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 1e6

@@ -108,7 +108,8 @@ class Callers:
             raise BenchmarkError(f"sipp was not done in {deadline_s:.0f} s") from None
         screen = (self._folder / "screen").read_text(errors="replace")
         errors = self._folder / "errors"
-        words = errors.read_text(errors="replace")[-600:] if errors.exists() else ""
+        lines = errors.read_text(errors="replace").split("\n") if errors.exists() else []
+        words = next((line.split(": ", 1)[-1] for line in reversed(lines) if line.strip()), "")[:200]
         return Outcome(_last(screen, "Successful call"), _last(screen, "Failed call"), words)
 
 
