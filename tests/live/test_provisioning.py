@@ -65,6 +65,12 @@ class Rig:
         await self.ari.channels.answer(channel_id=event.channel.id)
         return list(event.args), event.channel.dialplan.exten
 
+    async def calls_of(self, tenant: str, number: int) -> None:
+        """Wait until the tenant has so many calls."""
+        async with asyncio.timeout(5):
+            while await self.tenants.in_use(tenant) != number:
+                await asyncio.sleep(0.02)
+
     @contextlib.asynccontextmanager
     async def phone(self, host: str, user: str = "caller") -> AsyncIterator[Phone]:
         async with Phone((self.pbx.sip_host, self.pbx.sip_port), host=host, user=user) as phone:
@@ -103,6 +109,7 @@ async def test_a_call_in_and_a_call_out(rig: Rig) -> None:
             await call.answered(timeout=5)
             assert await rig.tenants.in_use("acme") == 1
             await call.hangup()
+            await rig.calls_of("acme", 0)
         assert acme.trunk is not None
         for endpoint in (acme.trunk.endpoint("+33123456789"), acme.endpoint("+33123456789")):
             await rig.ari.channels.originate(endpoint=endpoint, app="tenants")
@@ -112,6 +119,7 @@ async def test_a_call_in_and_a_call_out(rig: Rig) -> None:
             await rig.call()
             assert await rig.tenants.in_use("acme") == 1
             await out.hangup()
+            await rig.calls_of("acme", 0)
         assert await refused(await phone.dial("+4420999")) == 404
 
 
@@ -164,6 +172,7 @@ async def test_never_more_calls_than_allowed(rig: Rig) -> None:
         with pytest.raises(Exception, match="no call within"):
             await phone.incoming(timeout=0.5)  # the way out is full too
         await inside.pop().hangup()
+        await rig.calls_of("acme", 1)
         await rig.ari.channels.originate(endpoint=acme.endpoint("+33123456789"), app="tenants")
         out = await phone.incoming(timeout=5)
         assert await refused(await phone.dial(DID)) == 486  # and a call out counts for those that come in
@@ -202,8 +211,8 @@ async def test_an_odd_password_logs_in_at_the_carrier_and_at_ari(rig: Rig) -> No
     login = SIPTrunk("127.0.0.1", pbx.sip_port, "carrier", ODD, did=DID, qualify_s=0)
     acme = TenantConfig("acme", app="tenants", trunk=login, ari_password=ODD)
     await rig.tenants.apply(acme)
-    async with asyncio.timeout(5):
-        while "Registered" not in (said := await pbx.rx("pjsip show registrations")):  # noqa: ASYNC110
+    async with asyncio.timeout(20):  # Asterisk waits up to 10 s at random (max_random_initial_delay)
+        while "Registered" not in (said := await pbx.rx("pjsip show registrations")):
             await asyncio.sleep(0.05)
     assert "acme_trunk" in said
     async with ARIClient(pbx.ari_url, acme.ari_user, ODD, app="acme") as theirs:

@@ -42,6 +42,11 @@ def guarded(work: Callable[[], int], *, debug: bool) -> int:
         return EXIT_INTERRUPTED
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, as one line."""
+    return " ".join(str(error).split())
+
+
 def complain(text: str) -> None:
     """Say on stderr, in one line unless the text itself has more, what is wrong."""
     print(f"{style('voxtra: error:', 'red', sys.stderr)} {text}", file=sys.stderr, flush=True)

@@ -84,7 +84,7 @@ async def _examine(settings: VoxtraConfig, deep: bool, quiet: bool) -> list[Chec
 
     def show(check: Check) -> None:
         if not quiet:
-            _show(check)
+            show_check(check)
 
     local = [check_python(), check_extras(settings), check_settings(settings)]
     for check in local:
@@ -118,7 +118,8 @@ async def _examine(settings: VoxtraConfig, deep: bool, quiet: bool) -> list[Chec
         await ari.close()
 
 
-def _show(check: Check) -> None:
+def show_check(check: Check) -> None:
+    """Print a check: sign, name, what was found, what to do."""
     sign, colour = _SIGNS[check.status]
     print(f"{style(sign, colour, sys.stdout)} {check.name:10} {check.found}", flush=True)
     if check.advice:

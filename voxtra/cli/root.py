@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from voxtra import __version__
-from voxtra.cli import asterisk, dev, doctor, info, run
+from voxtra.cli import asterisk, check, dev, doctor, info, init, options, run, start
 from voxtra.cli.complain import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, complain, guarded
 
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -24,8 +24,10 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for _module in (dev, run, doctor, info, asterisk):
+for _module in (init, dev, run, start, check, doctor, info, asterisk):
     cli.command(_module.__name__.rpartition(".")[2])(_module.command)
+_READ_ENV_FILE = ("run", "start", "doctor", "info")
+"""``check`` reads it itself, to report on it; what ``dev`` starts does so at every start."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -43,6 +45,8 @@ def _root(
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+    if context.invoked_subcommand in _READ_ENV_FILE:
+        options.load_env_file()
 
 
 def run_cli(arguments: Sequence[str] | None = None) -> int:

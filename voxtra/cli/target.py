@@ -111,6 +111,25 @@ def load_app(text: str) -> VoxtraApp:
     raise ConfigurationError(f"{text} is of type {type(found).__name__}, not a VoxtraApp: {mend}")
 
 
+def load_handler(text: str) -> object:
+    """Import the handler that a route of the settings names, ``module:function``.
+
+    Raises:
+        ConfigurationError: it is malformed or not there.
+        UserCodeError: the user's code raised while it was imported.
+    """
+    target = parse_target(text)
+    found: object = _import(target)
+    for part in target.attribute.split("."):
+        if not hasattr(found, part):
+            functions = [name for name, value in vars(found).items() if inspect.iscoroutinefunction(value)]
+            near = difflib.get_close_matches(part, functions, n=1)
+            mend = f"did you mean {near[0]!r}?" if near else f"write  async def {part}(call): ..."
+            raise ConfigurationError(f"{text}: {target.module} has no {part!r}: {mend}")
+        found = getattr(found, part)
+    return found
+
+
 def _import(target: Target) -> ModuleType:
     if target.file is not None:
         return _import_file(target.file)
