@@ -81,16 +81,21 @@ class _Jumping(selectors.BaseSelector):
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self._real = selectors.DefaultSelector()
-        self._pipe: int | None = None  # the loop's own, the first that it registers
+        self._started = False
+        self._open: set[int] = set()
+        """Where news may come from by themselves: neither the loop's own pipe nor a port that listens."""
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         key = self._real.register(fileobj, events, data)
-        if self._pipe is None:
-            self._pipe = key.fd
+        if self._started and not _listens(key.fd):
+            self._open.add(key.fd)
+        self._started = True  # what the loop registers first is its own pipe
         return key
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._real.unregister(fileobj)
+        key = self._real.unregister(fileobj)
+        self._open.discard(key.fd)
+        return key
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         return self._real.modify(fileobj, events, data)
@@ -112,21 +117,12 @@ class _Jumping(selectors.BaseSelector):
             if not ready:
                 raise DeadlockError(f"a thread has worked for {THREAD_S:g} s:\n{waiting(loop)}")
             return ready
-        if len(self._real.get_map()) > 1 and any(map(self._connected, self._real.get_map().values())):
+        if self._open:
             return self._wait(timeout)
         if timeout is None:
             raise DeadlockError(f"nothing can happen any more, and these wait:\n{waiting(loop)}")
         loop._virtual_s += timeout
         return []
-
-    def _connected(self, key: selectors.SelectorKey) -> bool:
-        """Whether news may come from there by themselves: not from our own pipe, nor from a server's port."""
-        if key.fd == self._pipe:
-            return False
-        listening = getattr(socket, "SO_ACCEPTCONN", None)
-        if isinstance(key.fileobj, socket.socket) and listening is not None:
-            return not key.fileobj.getsockopt(socket.SOL_SOCKET, listening)
-        return True
 
     def _wait(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         began = time.monotonic()
@@ -135,6 +131,23 @@ class _Jumping(selectors.BaseSelector):
         # Not beyond the next timer when something came, so that no timer is early; at it when nothing did.
         self._loop._virtual_s += passed if ready or timeout is None else timeout
         return ready
+
+
+def _listens(fd: int) -> bool:
+    """Whether a file descriptor is a server's port."""
+    option = getattr(socket, "SO_ACCEPTCONN", None)
+    if option is None:
+        return False
+    try:
+        port = socket.socket(fileno=fd)
+    except OSError:  # no socket: a pipe, say
+        return False
+    try:
+        return bool(port.getsockopt(socket.SOL_SOCKET, option))
+    except OSError:
+        return False
+    finally:
+        port.detach()
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FRAME_S = FRAME_BYTES / 2 / RATE
 MANNERS_S = 0.4
 """How long the other side must be silent before somebody polite begins to speak."""
+GREETING_S = 2.0
+"""How long after the answer they wait for the other side to say something first."""
 PATIENCE_S = 120.0
 """How long somebody polite waits for that."""
 KEY_S = 0.1
@@ -54,6 +56,7 @@ class FakeCall:
         self._over = asyncio.Event()
         self._by = self._reason = ""
         self._cause = 0
+        self._up_at = 0.0
 
     def __repr__(self) -> str:
         return f"<FakeCall {self.caller_id} -> {self.number}, {self.now:.2f} s>"
@@ -189,6 +192,7 @@ class FakeCall:
     async def says(self, text: str, *, confidence: float | None = None) -> None:
         """Speak, once the other side is silent; returns after the last word.
 
+        After the answer the other side has 2 s to begin with.
         Two in a row with less than the app's ``silence_threshold_ms`` between are one turn to it.
 
         Args:
@@ -197,13 +201,20 @@ class FakeCall:
         """
         self._check_words("says", text, confidence)
         await self._ready(f"say {text!r}")
+        await self._manners(f"say {text!r}")
+        await self._speak(text, confidence)
+
+    async def _manners(self, what: str) -> None:
+        """Let the other side speak first, and finish."""
         began = self._loop.time()
+        while self._ears.quiet_s == float("inf") and self._loop.time() < self._up_at + GREETING_S:
+            await asyncio.sleep(FRAME_S)
+            self._alive(f"it could {what}")
         while (quiet := self._ears.quiet_s) < MANNERS_S:
             if self._loop.time() - began > PATIENCE_S:
-                self._fail(f"waited {PATIENCE_S:g} s for the other side to be silent, to say {text!r}")
+                self._fail(f"waited {PATIENCE_S:g} s for the other side to be silent, to {what}")
             await asyncio.sleep(max(FRAME_S, MANNERS_S - quiet))
-            self._alive(f"it could say {text!r}")
-        await self._speak(text, confidence)
+            self._alive(f"it could {what}")
 
     async def interrupts(self, text: str, *, after: float = 1.0, timeout: float = 30) -> None:
         """Speak while the other side does, ``after`` s from where it began; returns after the last word.
@@ -343,6 +354,7 @@ class FakeCall:
     def answered_now(self) -> None:
         """The call is up."""
         self._up.set()
+        self._up_at = self._loop.time()
         self._ears.changed.set()
 
     def keyed(self, digits: str) -> None:

@@ -77,6 +77,11 @@ class Ears:
     def find(self, wanted: str | re.Pattern[str], start: int) -> tuple[int, int] | None:
         """Where ``wanted`` was heard from ``start`` on: case and white space don't matter."""
         if isinstance(wanted, str):
-            wanted = re.compile(r"\s+".join(map(re.escape, wanted.split())), re.IGNORECASE)
-        found = wanted.search(self.text, start)
+            words = re.compile(r"\s+".join(map(re.escape, wanted.split())), re.IGNORECASE)
+            found = words.search(self.text, start)
+        else:
+            found = wanted.search(self.text, start)
+            # With the next character it might match more: each clause ends in a breath, so one comes.
+            if found is not None and found.end() == len(self.text) and self.text[-1:] != " ":
+                return None
         return found.span() if found is not None else None

@@ -21,6 +21,8 @@ from voxtra.testing.fake_sound import FRAME_BYTES, RATE
 FRAME_S = FRAME_MS / 1000
 TAIL_S = 11.0
 """Silence after sound, s: more than any setting of turn-taking waits for."""
+CLOSE_S = 0.001
+"""How long a goodbye takes; who waits for the line's end notices it meanwhile."""
 MAX_INCOMING = 500
 """Frames that may wait to be delivered (10 s); the oldest go."""
 _SILENCE = bytes(FRAME_BYTES)
@@ -132,6 +134,7 @@ class FakeLine(BaseLine):
     async def close(self) -> None:
         """Close the line."""
         self.lose("closed here")
+        await asyncio.sleep(CLOSE_S)
 
 
 class FakeOffer(Offer):
