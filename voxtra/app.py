@@ -354,6 +354,7 @@ class VoxtraApp:
             instructions=self._instructions or (settings.llm and settings.llm.system_prompt) or "",
             recording_sink=self.recording_sink,
             place=self._exchange.place,
+            find=self._exchange.sessions.get,
             apology=self._apology,
             sounds=self._sounds(),
             trunk=settings.trunk,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from voxtra.ari.events import ChannelTransfer
 from voxtra.calls.dial import dial, endpoint_of
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.room import Room
@@ -40,6 +42,7 @@ REFER_BYE_S = 3.0
 
 SNOOP_S = 5.0
 
+T = TypeVar("T", bound=Callable[[str], Awaitable[Any]])
 Brief = str | Callable[["CallSession"], Awaitable[Any]]
 
 
@@ -50,6 +53,7 @@ class Handover:
     _leg: Leg
     _live: LiveCall
     _state: CallState
+    _on_transfer: Callable[[str], Awaitable[Any]] | None
     id: str
     caller_id: str
 
@@ -382,6 +386,78 @@ class Handover:
             if not self._leg.is_over:
                 with contextlib.suppress(CallEndedError):
                     await self.unhold()
+
+    # ---- transfers that the far end wants
+
+    def on_transfer(self, callback: T) -> T:
+        """Decorator: ``async callback(target)`` decides on a transfer the far end asks for (REFER).
+
+        ``target`` is the number it wants. True lets it happen as usual: the other party of the bridge is
+        connected with the target. False declines. A number or endpoint connects with that instead. Without
+        a callback a transfer is allowed when the call is bridged with one other, and declined otherwise.
+        """
+        self._on_transfer = callback
+        return callback
+
+    async def _transfer_wanted(self, event: ChannelTransfer) -> None:
+        channels = self._shared.ari.channels
+        wanted = event.refer_to.requested_destination.destination or ""
+        attended = event.refer_to.destination_channel
+        other = self._other_party()
+        decision: object = other is not None
+        if self._on_transfer is not None:
+            decision = await self._on_transfer(wanted)
+        progress = partial(channels.transfer_progress, channel_id=self.id)
+        if not decision or other is None:
+            await self._shared.switchboard.gone(progress(states="channel_declined"))
+            return
+        await self._shared.switchboard.gone(progress(states="channel_progress"))
+        target = decision if isinstance(decision, str) else wanted
+        if attended is not None:
+            done = await self._take_over(other, attended.id)
+        else:
+            done = bool(await other._connect_elsewhere(target, self))
+        state = "channel_answered" if done else "channel_unavailable"
+        await self._shared.switchboard.gone(progress(states=state))
+
+    def _other_party(self) -> CallSession | None:
+        """The one other call of the bridge, None when there is none or there are several."""
+        room = self._live.room
+        others = [leg for leg in (room.members if room is not None else []) if leg is not self._leg]
+        return self._shared.find(others[0].id) if len(others) == 1 else None
+
+    async def _connect_elsewhere(self, target: str, instead_of: Handover) -> TransferResult:
+        """This call leaves the bridge it shares with ``instead_of`` for ``target``, if that answers."""
+        try:
+            context = self._leg.channel.dialplan.context or instead_of._leg.channel.dialplan.context
+            endpoint = endpoint_of(target, trunk=self._shared.trunk, context=context)
+            leg = await dial(
+                self._shared.ari,
+                self._shared.switchboard,
+                endpoint,
+                caller_id=self.caller_id,
+                give_up=self._leg.ended,
+            )
+            return await self._connect(leg, target)
+        except OriginateError as error:
+            return TransferResult(_reason(error), "bridge", target, error.cause, str(error))
+        except (CallEndedError, ConfigurationError) as error:
+            return TransferResult("failed", "bridge", target, detail=str(error))
+
+    async def _take_over(self, other: CallSession, channel_id: str) -> bool:
+        """An attended transfer: the other party takes the place of the far end in its second call."""
+        second = self._shared.find(channel_id)
+        third = second._other_party() if second is not None else None
+        if third is None:
+            return False
+        try:
+            await other.unbridge()
+            await third.unbridge()
+            await other.bridge_with(third)
+        except (CallEndedError, SessionError) as error:
+            log.warning("attended transfer of %s: %s", other.id, error)
+            return False
+        return True
 
     # ---- bridging
 

@@ -65,6 +65,8 @@ class Shared:
     recording_sink: RecordingSink | None
     place: Callable[..., Awaitable[CallSession]]
     """Places an outbound call, as ``VoxtraApp.originate`` does."""
+    find: Callable[[str], CallSession | None]
+    """The living call of a channel id."""
     sounds: SoundFetcher
     trunk: TrunkConfig
     """The way out for E.164 numbers."""

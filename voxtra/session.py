@@ -13,7 +13,7 @@ from voxtra.agent.client import AgentClient
 from voxtra.agent.mouth import SayResult
 from voxtra.agent.pipeline import VoicePipeline
 from voxtra.ari import ARIClient, ChannelDtmfReceived, Event
-from voxtra.ari.events import ChannelHold, ChannelUnhold
+from voxtra.ari.events import ChannelHold, ChannelTransfer, ChannelUnhold
 from voxtra.calls.audio import AudioOut
 from voxtra.calls.leg import HangupReason, Leg, LegEnd, first_of
 from voxtra.calls.prompts import Prompts
@@ -89,6 +89,7 @@ class CallSession(Sounds, Handover):
         self._dtmf_queue: asyncio.Queue[str] = asyncio.Queue(MAX_DIGITS_AHEAD)
         self._default_recording_sink = shared.recording_sink
         self._observers: tuple[Callable[[VoxtraEvent], None], ...] = ()
+        self._on_transfer: Callable[[str], Awaitable[Any]] | None = None
         self._on_hangup: list[Callable[[], Awaitable[Any]]] = []
         self._on_dtmf: list[Callable[[str], Awaitable[Any]]] = []
         self._recorder: CallRecorder | None = None
@@ -333,6 +334,10 @@ class CallSession(Sounds, Handover):
     def _take(self, event: Event) -> None:
         if isinstance(event, ChannelDtmfReceived):
             self._digit(event.digit, event.duration_ms)
+        elif isinstance(event, ChannelTransfer):
+            # those with a state are echoes of what we told of its progress
+            if event.state is None and event.referred_by.source_channel.id == self.id:
+                self._live.spawn(self._transfer_wanted(event), "transfer")
         elif isinstance(event, ChannelHold | ChannelUnhold):
             held = isinstance(event, ChannelHold)
             self._live.held_by_far_end(held)

@@ -335,16 +335,18 @@ async def test_a_refer_that_is_refused_becomes_a_bridge(asterisk: PrivateAsteris
         rig.results.append(await call.transfer_to(agent.contact.strip("<>"), timeout=5))
 
     address = (asterisk.sip_host, asterisk.sip_port)
-    async with running(asterisk, handler) as rig:
-        async with Phone(address, user="phone", password=asterisk.phones["phone"], on_refer=refuse) as phone:
-            caller = await phone.dial("100")
-            incoming = await agent.incoming()
-            incoming.answer()
-            await until(rig, 1)
-            await asyncio.sleep(0.5)
-            assert await hear_each_other(caller, incoming)
-            await incoming.hangup()
-            await caller.ended()
+    async with (
+        running(asterisk, handler) as rig,
+        Phone(address, user="phone", password=asterisk.phones["phone"], on_refer=refuse) as phone,
+    ):
+        caller = await phone.dial("100")
+        incoming = await agent.incoming()
+        incoming.answer()
+        await until(rig, 1)
+        await asyncio.sleep(0.5)
+        assert await hear_each_other(caller, incoming)
+        await incoming.hangup()
+        await caller.ended()
     assert (rig.results[0].reason, rig.results[0].method) == ("completed", "bridge")
 
 
@@ -357,3 +359,41 @@ async def test_a_transfer_before_the_answer_is_a_302(asterisk: PrivateAsterisk) 
         end = await call.ended()
     assert end.status == 302
     assert rig.results[0].reason == "completed"
+
+
+async def test_the_far_end_wants_a_transfer(asterisk: PrivateAsterisk, agent: Phone) -> None:
+    """Alone with the app its REFER is declined; bridged with another call, that one is transferred."""
+    asked = []
+
+    async def handler(call: CallSession, rig: Rig) -> None:
+        @call.on_transfer
+        async def wanted(target: str) -> object:
+            asked.append((call.called_number, target))
+            return "PJSIP/phone2" if call.bridge_id else True
+
+        await call.answer()
+        rig.results.append(call)
+        if call.called_number == "1":
+            await call.listen_dtmf(timeout=None)
+            await until(rig, 2)
+            await call.bridge_with(rig.results[1])
+        else:
+            await call.listen_dtmf(timeout=None)
+
+    async with running(asterisk, handler) as rig, rig.phone() as phone:
+        first = await phone.dial("1")
+        await first.answered()
+        assert await first.refer("2000") >= 300
+        second = await phone.dial("2")
+        await second.answered()
+        await first.send_dtmf("1")
+        await asyncio.sleep(0.5)
+        referring = asyncio.ensure_future(first.refer("2000"))
+        (third := await agent.incoming()).answer()
+        assert await referring == 200
+        await asyncio.sleep(0.5)
+        assert await hear_each_other(second, third)
+        await first.hangup()
+        await third.hangup()
+        await second.ended()
+    assert asked == [("1", "2000"), ("1", "2000")]

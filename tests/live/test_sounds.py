@@ -14,6 +14,7 @@ from app_rig import Rig, running
 
 from voxtra import CallSession
 from voxtra.errors import ConfigurationError, PlaybackError
+from voxtra.media.wav import read_sound
 from voxtra.testing.asterisk import PrivateAsterisk
 from voxtra.testing.phone import Phone
 
@@ -155,22 +156,22 @@ async def test_keys_are_sent(asterisk: PrivateAsterisk) -> None:
 @pytest.mark.parametrize("method", ["speech", "asterisk"])
 @pytest.mark.parametrize("who", ["human", "machine"])
 async def test_who_answered(asterisk: PrivateAsterisk, method: str, who: str) -> None:
-    async with running(asterisk) as rig:
-        async with Phone(
-            (asterisk.sip_host, asterisk.sip_port), user="phone2", password=asterisk.phones["phone2"]
-        ) as phone:
-            await phone.register()
-            placing = asyncio.ensure_future(rig.app.originate("PJSIP/phone2", timeout=10))
-            incoming = await phone.incoming()
-            incoming.answer()
-            session = await placing
-            greeting = asterisk.installation.sounds / ("hello.wav" if who == "human" else "demo-congrats.wav")  # type: ignore[union-attr]
-            from voxtra.media.wav import read_sound
-
-            pcm = read_sound(greeting, 8000) if greeting.exists() else tone(300, 0.5)
-            asyncio.get_running_loop().call_later(0.5, incoming.play, pcm[: 8000 if who == "human" else None])
-            result = await session.detect_machine(method)  # type: ignore[arg-type]
-            await session.hangup()
-            await incoming.ended()
+    name = "hello.wav" if who == "human" else "demo-congrats.wav"
+    greeting = asterisk.installation.sounds / name  # type: ignore[union-attr]
+    pcm = read_sound(greeting, 8000) if greeting.exists() else tone(300, 0.5)
+    address = (asterisk.sip_host, asterisk.sip_port)
+    async with (
+        running(asterisk) as rig,
+        Phone(address, user="phone2", password=asterisk.phones["phone2"]) as phone,
+    ):
+        await phone.register()
+        placing = asyncio.ensure_future(rig.app.originate("PJSIP/phone2", timeout=10))
+        incoming = await phone.incoming()
+        incoming.answer()
+        session = await placing
+        asyncio.get_running_loop().call_later(0.5, incoming.play, pcm[: 8000 if who == "human" else None])
+        result = await session.detect_machine(method)  # type: ignore[arg-type]
+        await session.hangup()
+        await incoming.ended()
     assert result.who == who, result
     assert 500 < result.delay_ms < 6000

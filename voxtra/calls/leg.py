@@ -143,8 +143,13 @@ class Leg:
             await self._ari.applications.subscribe(
                 application_name=self._ari.app or "", event_source=f"channel:{self.id}"
             )
-        except ARIError as error:  # gone already, or the connection is: the call itself will notice
-            log.debug("%s: no subscription: %s", self.id, error)
+            if self.channel.name.startswith("PJSIP/"):
+                # the far end's REFER comes to us; Asterisk itself would transfer our media channel away
+                await self._ari.channels.set_channel_var(
+                    channel_id=self.id, variable="PJSIP_TRANSFER_HANDLING()", value="ari-only"
+                )
+        except ARIError as error:  # gone already, or too old for it: the call itself will notice
+            log.debug("%s: not watched: %s", self.id, error)
 
     async def do(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Ask something of the channel.
