@@ -40,6 +40,7 @@ from voxtra._settings import (
     update,
     write_private,
 )
+from voxtra._sip_trunk import SIPTrunk as SIPTrunkConfig  # noqa: F401 - its documented name here
 from voxtra._trunk import TrunkConfig as TrunkConfig
 from voxtra._trunk import e164 as e164
 from voxtra.errors import ConfigurationError

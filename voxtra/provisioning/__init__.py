@@ -6,8 +6,8 @@
 Asterisk's own files include that folder once; see docs/provisioning.md.
 """
 
+from voxtra._sip_trunk import SIPTrunk
 from voxtra.provisioning.provisioner import Tenant, TenantProvisioner
 from voxtra.provisioning.tenant import TenantConfig
-from voxtra.provisioning.trunk import SIPTrunk
 
 __all__ = ["SIPTrunk", "Tenant", "TenantConfig", "TenantProvisioner"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from voxtra._asterisk_values import line
+from voxtra._sip_trunk import SIPTrunk
 from voxtra.provisioning.tenant import TenantConfig
-from voxtra.provisioning.trunk import SIPTrunk
-from voxtra.provisioning.values import line
 
 GROUP = "voxtra_tenant"
 """Category of the channel groups that calls are counted in."""

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from voxtra._asterisk_values import DID, Password, TenantId
 from voxtra._settings import Settings
+from voxtra._sip_trunk import SIPTrunk
 from voxtra.config import AppName, e164
 from voxtra.errors import ConfigurationError
-from voxtra.provisioning.trunk import SIPTrunk
-from voxtra.provisioning.values import DID, Password, TenantId
 
 
 def _new_password() -> SecretStr:

@@ -7,9 +7,9 @@ from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import Field, SecretStr, model_validator
 
+from voxtra._asterisk_values import DID, Host, Password, Realm, Section, User
 from voxtra._settings import Settings
-from voxtra.config import e164
-from voxtra.provisioning.values import DID, Host, Password, Realm, Section, User
+from voxtra._trunk import e164
 
 Codec: TypeAlias = Literal["ulaw", "alaw", "g722", "g729", "gsm", "ilbc", "opus", "slin", "slin16", "speex"]
 
