@@ -94,7 +94,7 @@ class VoxtraApp:
         drain_s: how long ``stop`` lets calls go on before it hangs them up.
         private_urls: let ``play_url`` fetch from private networks and from this machine.
         apology: what a caller hears before the hang-up when the handler failed: words (with a TTS), or a
-            prompt like ``"sound:an-error-has-occurred"``.
+            prompt like ``"sound:tt-somethingwrong"``.
 
     Raises:
         ConfigurationError: a setting can't be; the message names it.

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from voxtra.types import AudioChunk
+
 
 class EventType(StrEnum):
     """Names of events."""
@@ -133,6 +135,18 @@ class AgentResponseEvent(_ReadsAsText, VoxtraEvent):
     type: EventType = EventType.AGENT_RESPONSE
     text: str = ""
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class AudioFrameEvent(VoxtraEvent):
+    """A piece of sound came in or went out. Only made where somebody asked for this very type.
+
+    Attributes:
+        chunk: the sound, ``pcm_s16le`` at the line's rate.
+    """
+
+    type: EventType = EventType.AUDIO_FRAME_RECEIVED
+    chunk: AudioChunk = field(default_factory=lambda: AudioChunk(b""))
 
 
 @dataclass(kw_only=True)

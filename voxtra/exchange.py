@@ -28,6 +28,8 @@ MAX_WAITING = 200
 FORCE_S = 5.0
 """How long calls may take to end once they are told to."""
 
+_FRAMES = (EventType.AUDIO_FRAME_RECEIVED, EventType.AUDIO_FRAME_SENT)
+
 Next: TypeAlias = Callable[[CallSession], Awaitable[None]]
 Middleware: TypeAlias = Callable[[CallSession, Next], Awaitable[None]]
 Listeners: TypeAlias = list[tuple[EventType | None, Callable[..., Any]]]
@@ -129,6 +131,8 @@ class Exchange:
         self.sessions[session.id] = session
         if self._listeners:
             session.observe(partial(self._tell, session))
+            if any(wanted in _FRAMES for wanted, _ in self._listeners):
+                session._tell_frames(partial(self._tell, session))
         task = asyncio.ensure_future(session._run(handler))
         self._running.add(task)
 
@@ -162,7 +166,7 @@ class Exchange:
 
     def _tell(self, session: CallSession, event: VoxtraEvent) -> None:
         for wanted, listener in self._listeners:
-            if wanted is None or wanted is event.type:
+            if wanted is event.type or (wanted is None and event.type not in _FRAMES):
                 try:
                     result = listener(event)
                 except Exception:

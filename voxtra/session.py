@@ -14,7 +14,7 @@ from voxtra.agent.mouth import SayResult
 from voxtra.agent.pipeline import VoicePipeline
 from voxtra.ari import ARIClient, ChannelDtmfReceived, Event
 from voxtra.ari.events import ChannelHold, ChannelTransfer, ChannelUnhold
-from voxtra.calls.audio import AudioOut
+from voxtra.calls.audio import AudioOut, FrameEvents
 from voxtra.calls.leg import HangupReason, Leg, LegEnd, first_of
 from voxtra.calls.prompts import Prompts
 from voxtra.errors import CallEndedError, PipelineNotConfiguredError, VoxtraError
@@ -319,6 +319,19 @@ class CallSession(Sounds, Handover):
         return off
 
     # ---- inside
+
+    def _tell_frames(self, tell: Callable[[VoxtraEvent], None]) -> None:
+        """Give every frame to ``tell`` as an event; these never go through the call's queue."""
+
+        def begin(event: VoxtraEvent) -> None:
+            if event.type is EventType.MEDIA_STARTED and self._live.media is not None:
+                FrameEvents(self._live.media.line, named)
+
+        def named(event: VoxtraEvent) -> None:
+            event.session_id = self.id
+            tell(event)
+
+        self.observe(begin)
 
     def _emit(self, event: VoxtraEvent) -> None:
         event.session_id = self.id

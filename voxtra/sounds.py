@@ -212,6 +212,7 @@ class Sounds:
         *,
         inter_digit_timeout: float = 3.0,
         terminators: str = "#",
+        patterns: Sequence[str] = (),
     ) -> Digits | None:
         """The keys the caller presses; None when no key came, or the call ended without one.
 
@@ -223,6 +224,12 @@ class Sounds:
             timeout: longest wait for the first key in s, None = for ever.
             inter_digit_timeout: longest wait for each further key in s.
             terminators: keys that end the input.
+            patterns: what may be dialled instead of ``max_digits`` keys: ``["0", "_2XX", "_9."]``; the
+                reason is ``invalid`` as soon as none can fit.
+
+        Raises:
+            ConfigurationError: an argument can't be.
+            CallEndedError: the call was over already.
         """
         await self._alive()
         collector = DigitCollector(
@@ -230,6 +237,7 @@ class Sounds:
             timeout,
             inter_digit_s=inter_digit_timeout,
             terminators=terminators,
+            patterns=patterns,
             now=self._loop.time(),
         )
         while collector.result is None:

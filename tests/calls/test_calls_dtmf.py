@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxtra.calls.dtmf import KEYS, DigitCollector, Digits
+from voxtra.calls.dtmf import KEYS, DigitCollector, Digits, KeyPattern
 from voxtra.errors import ConfigurationError
 
 
@@ -114,3 +114,30 @@ def test_any_order_of_keys_time_and_end(steps: list[str], max_digits: int, termi
     assert (len(result) == max_digits) == (result.reason == "finished")
     if result.terminator:
         assert pressed.startswith(result + result.terminator)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "keys", "text", "reason"),
+    [
+        (["_XXXX"], "1234", "1234", "finished"),
+        (["1", "2", "40"], "40", "40", "finished"),
+        (["1", "2", "40"], "3", "3", "invalid"),
+        (["_2XX", "0"], "0", "0", "finished"),
+        (["_2XX", "2"], "2", "2", "finished"),  # after the wait for more
+        (["_9."], "9123#", "9123", "terminator"),
+        (["_[1-3]Z"], "20", "20", "invalid"),
+        (["_N!"], "2", "2", "finished"),
+    ],
+)
+def test_patterns(patterns: list[str], keys: str, text: str, reason: str) -> None:
+    collector = DigitCollector(1, 10, patterns=patterns, now=0.0)
+    for at, key in enumerate(keys):
+        collector.push(key, float(at))
+    result = collector.result or collector.expire()
+    assert (result, result.reason) == (text, reason)
+
+
+@pytest.mark.parametrize("wrong", ["", "_", "_2Y", "_[]", "xyz"])
+def test_a_pattern_that_can_not_be(wrong: str) -> None:
+    with pytest.raises(ConfigurationError, match="pattern"):
+        KeyPattern(wrong)

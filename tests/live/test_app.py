@@ -21,6 +21,8 @@ from voxtra.errors import (
     NotConnectedError,
     OriginateError,
 )
+from voxtra.events import AudioFrameEvent, EventType, VoxtraEvent
+from voxtra.exchange import Next
 from voxtra.testing.asterisk import PrivateAsterisk
 from voxtra.types import CallDirection
 
@@ -107,7 +109,9 @@ async def proxy(asterisk: PrivateAsterisk) -> AsyncIterator[FaultProxy]:
         yield proxy
 
 
-async def test_a_call_outlives_a_break_of_the_connection(asterisk: PrivateAsterisk, proxy: FaultProxy) -> None:
+async def test_a_call_outlives_a_break_of_the_connection(
+    asterisk: PrivateAsterisk, proxy: FaultProxy
+) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()
         rig.results.append(await call.listen_dtmf(timeout=20))
@@ -258,3 +262,82 @@ async def test_originate(asterisk: PrivateAsterisk) -> None:
             await rig.app.originate("PJSIP/nobody", timeout=2)
         with pytest.raises(ConfigurationError, match="PJSIP/alice"):
             await rig.app.originate("alice")
+
+
+async def test_frames_are_told_to_who_asked_for_them(asterisk: PrivateAsterisk) -> None:
+    frames: list[VoxtraEvent] = []
+    async with running(asterisk, echo) as rig:
+        rig.app.on(EventType.AUDIO_FRAME_RECEIVED)(frames.append)
+        rig.app.on(EventType.AUDIO_FRAME_SENT)(frames.append)
+        async with rig.dialled() as call:
+            await asyncio.sleep(1)
+            await call.hangup()
+        await rig.nothing_left()
+        assert rig.calls[0]._event_queue.qsize() < 20
+    kinds = [str(frame.type) for frame in frames]
+    assert kinds.count("audio.frame.received") > 30
+    assert kinds.count("audio.frame.sent") > 30
+    assert all(isinstance(frame, AudioFrameEvent) and frame.chunk.data for frame in frames)
+    assert not any("frame" in kind for kind in rig.types())
+
+
+async def test_middleware_and_an_apology(asterisk: PrivateAsterisk) -> None:
+    order: list[str] = []
+
+    async def handler(call: CallSession, rig: Rig) -> None:
+        order.append("handler")
+        raise ValueError("the handler's own fault")
+
+    async with running(asterisk, handler, apology="sound:tt-somethingwrong") as rig:
+
+        @rig.app.middleware
+        async def outer(call: CallSession, run: Next) -> None:
+            order.append("outer")
+            try:
+                await run(call)
+            finally:
+                order.append("outer again")
+
+        @rig.app.middleware
+        async def inner(call: CallSession, run: Next) -> None:
+            order.append("inner")
+            await call.answer()
+            await run(call)
+
+        async with rig.dialled() as call:
+            await call.ended(15)
+            heard = call.first_voice_after(0)
+    assert order == ["outer", "inner", "handler", "outer again"]
+    assert heard is not None
+
+
+async def test_a_call_that_rings_and_early_media(asterisk: PrivateAsterisk) -> None:
+    async with running(asterisk) as rig, rig.phone() as phone:
+        await phone.register()
+        session = await rig.app.originate("PJSIP/phone", wait=False, headers={"X-Order": "42"})
+        incoming = await phone.incoming()
+        assert session.state is CallState.RINGING
+        with pytest.raises(TimeoutError):
+            await session.answered(0.3)
+        incoming.answer()
+        await session.answered(5)
+        assert session.state is CallState.IN_PROGRESS
+        await session.hangup()
+        await incoming.ended()
+        early = await rig.app.originate("PJSIP/phone", early_media=True, timeout=10)
+        incoming = await phone.incoming()
+        incoming.ringing(early_media=True)
+        assert early.state is CallState.RINGING
+        incoming.answer()
+        await early.answered(5)
+        assert early.state is CallState.IN_PROGRESS
+        await early.play_file("beep")
+        await early.hangup()
+        await incoming.ended()
+        busy = await rig.app.originate("PJSIP/phone", early_media=True, timeout=10)
+        (await phone.incoming()).reject(486)
+        with pytest.raises(OriginateError) as refused:
+            await busy.answered(5)
+        assert refused.value.outcome == "busy"
+        with pytest.raises(ConfigurationError, match="X Order"):
+            await rig.app.originate("PJSIP/phone", headers={"X Order": "1"})

@@ -182,6 +182,7 @@ class VoicePipeline:
                 raise self._ears.broken
             left = None if deadline is None or self._machine.speaking else deadline - self._loop.time()
             if left is not None and left <= 0:
+                self._emit(VoxtraEvent(type=EventType.SILENCE_DETECTED, data={"seconds": timeout}))
                 return None
             self._changed.clear()
             try:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 from voxtra.calls.leg import first_of
 from voxtra.errors import CallEndedError, CodecError, LineClosedError
+from voxtra.events import AudioFrameEvent, EventType
 from voxtra.media.codecs import Codec, make_codec
 from voxtra.media.line import FRAME_MS, Frame, Line
 from voxtra.media.resample import Resampler
@@ -140,3 +142,42 @@ class AudioOut:
             await first_of(heard, ended, timeout=waiting)
         finally:
             heard.cancel()
+
+
+class FrameEvents:
+    """Tells every piece of sound of a line, in and out, to ``tell``: for listeners that asked for it."""
+
+    def __init__(self, line: Line, tell: Callable[[AudioFrameEvent], None]) -> None:
+        self._line = line
+        self._tell = tell
+        self._sent = 0
+        line.listen(self._received)
+        line.observe(self)
+
+    def _received(self, frame: Frame) -> None:
+        self._event(EventType.AUDIO_FRAME_RECEIVED, frame.pcm, frame.sequence, frame.sequence * FRAME_MS)
+
+    def played(self, pcm: bytes) -> None:
+        """Sound was queued to the far end."""
+        self._event(EventType.AUDIO_FRAME_SENT, pcm, self._sent, self._line.ms(self._line.queued))
+        self._sent += 1
+
+    def paused(self) -> None:
+        """Of no concern here."""
+
+    def resumed(self) -> None:
+        """Of no concern here."""
+
+    def flushed(self, heard: int) -> None:
+        """Of no concern here."""
+
+    def _event(self, kind: EventType, pcm: bytes, sequence: int, at_ms: int) -> None:
+        chunk = AudioChunk(
+            pcm,
+            sample_rate=self._line.rate,
+            codec=AudioCodec.PCM_S16LE,
+            timestamp_ms=at_ms,
+            duration_ms=self._line.ms(len(pcm) // 2),
+            sequence=sequence,
+        )
+        self._tell(AudioFrameEvent(type=kind, chunk=chunk))
