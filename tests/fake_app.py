@@ -42,7 +42,7 @@ class World:
     async def over(self, timeout: float = 5.0) -> None:
         """Until no call lives any more."""
         async with asyncio.timeout(timeout):
-            while self.app.active_sessions:  # noqa: ASYNC110
+            while self.app.active_sessions:
                 await asyncio.sleep(0.002)
 
     def nothing_left(self) -> bool:

@@ -126,7 +126,7 @@ async def test_frames_that_stop_in_mid_turn(monkeypatch: pytest.MonkeyPatch) -> 
     heard = Heard(stt, silence_threshold_ms=200)
     heard.caller.speak(400)
     async with asyncio.timeout(5):
-        while heard.machine.speaking:  # noqa: ASYNC110
+        while heard.machine.speaking:
             await asyncio.sleep(0.01)
     assert heard.decisions[-1].text == "hello"
     await asyncio.sleep(0.05)

@@ -39,7 +39,7 @@ def client(url: str, app: str | None = "a", **settings: object) -> ARIClient:
 
 async def until(holds: Callable[[], bool], within_s: float = 10.0) -> None:
     async with asyncio.timeout(within_s):
-        while not holds():  # noqa: ASYNC110 - polls whatever the test is about
+        while not holds():
             await asyncio.sleep(0.01)
 
 

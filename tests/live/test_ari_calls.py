@@ -230,7 +230,7 @@ async def test_a_filter_that_hides_responses_does_not_stop_requests(ari: ARIClie
     assert not ari.requests_over_websocket
     await ari.applications.filter(application_name=ari.app or "", filter={"allowed": []})
     async with asyncio.timeout(5):
-        while not ari.requests_over_websocket:  # noqa: ASYNC110
+        while not ari.requests_over_websocket:
             await asyncio.sleep(0.01)
 
 

@@ -30,7 +30,7 @@ def client(asterisk: PrivateAsterisk, url: str = "", app: str = APP) -> ARIClien
 
 async def until(holds: Callable[[], bool], within_s: float = 15.0) -> None:
     async with asyncio.timeout(within_s):
-        while not holds():  # noqa: ASYNC110 - polls whatever the test is about
+        while not holds():
             await asyncio.sleep(0.01)
 
 

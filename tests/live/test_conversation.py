@@ -29,7 +29,9 @@ def stack():  # type: ignore[no-untyped-def]
         IntentLLM(
             {
                 "hours": Intent(["what are your opening hours", "when do you open"], reply=LONG),
-                "place": Intent(["where are you located", "sorry, where are you"], reply="Ten Market Street."),
+                "place": Intent(
+                    ["where are you located", "sorry, where are you"], reply="Ten Market Street."
+                ),
                 "bye": Intent(["thank you goodbye", "goodbye"], reply="Goodbye."),
             }
         )
@@ -103,7 +105,11 @@ async def test_a_conversation_and_a_barge_in(asterisk: PrivateAsterisk) -> None:
 async def test_not_interruptible_and_interrupted_by_a_key(asterisk: PrivateAsterisk) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()
-        rig.results.append(await call.say("This must be heard to its very end, by everybody who calls us.", interruptible=False))
+        rig.results.append(
+            await call.say(
+                "This must be heard to its very end, by everybody who calls us.", interruptible=False
+            )
+        )
         rig.results.append(await call.say(LONG))
         rig.results.append(await call.listen_dtmf(timeout=1))
         rig.results.append(await call.listen(timeout=0.2))

@@ -55,7 +55,7 @@ def load(block: Block) -> types.ModuleType:
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(15):
-        while not holds():  # noqa: ASYNC110 - what is looked at has no event
+        while not holds():
             await asyncio.sleep(0.02)
 
 

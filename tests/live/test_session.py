@@ -89,7 +89,10 @@ async def test_no_route_is_told_to_the_caller(asterisk: PrivateAsterisk) -> None
 async def test_prompts_are_heard_to_their_end(asterisk: PrivateAsterisk) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()
-        rig.results += [await call.play_file("hello-world"), await call.play_file(["digits:12", "sound:beep"])]
+        rig.results += [
+            await call.play_file("hello-world"),
+            await call.play_file(["digits:12", "sound:beep"]),
+        ]
         for wrong, error in (("no-such-file", PlaybackError), ("http:x", ConfigurationError)):
             with pytest.raises(error, match=wrong):
                 await call.play_file(wrong)
@@ -185,8 +188,12 @@ async def test_an_echo_in_python_through_each_transport(asterisk: PrivateAsteris
 async def test_sound_that_was_sent_is_heard_before_the_hang_up(asterisk: PrivateAsterisk) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()
-        pcm = b"".join((9000 if (i // 8) % 2 else -9000).to_bytes(2, "little", signed=True) for i in range(16000))
-        await call.send_audio(AudioChunk(pcm, sample_rate=16000, codec=AudioCodec.PCM_S16LE, duration_ms=1000))
+        pcm = b"".join(
+            (9000 if (i // 8) % 2 else -9000).to_bytes(2, "little", signed=True) for i in range(16000)
+        )
+        await call.send_audio(
+            AudioChunk(pcm, sample_rate=16000, codec=AudioCodec.PCM_S16LE, duration_ms=1000)
+        )
         await call.hangup()
 
     async with running(asterisk, handler) as rig, rig.dialled() as call:

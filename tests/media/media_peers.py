@@ -310,5 +310,5 @@ async def until(condition: object, seconds: float = 3.0) -> None:
     """Wait until the condition holds; fail when it does not in time."""
     assert callable(condition)
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        while not condition():
             await asyncio.sleep(0.005)

@@ -172,7 +172,7 @@ async def test_a_call_is_transcribed_at_its_pauses_and_two_calls_never_mix(stt, 
                 stream.speech_stopped()
         await asyncio.sleep(0)
     async with asyncio.timeout(20):
-        while not all(finals and finals[-1].is_final for _, _, finals, _ in calls):  # noqa: ASYNC110
+        while not all(finals and finals[-1].is_final for _, _, finals, _ in calls):
             await asyncio.sleep(0.01)
     for name, stream, finals, _ in calls:
         said[name] = finals[-1].text
@@ -201,7 +201,7 @@ async def test_a_turn_longer_than_the_models_window_is_heard_whole(stt, prompts)
         await asyncio.sleep(0)
     stream.speech_stopped()
     async with asyncio.timeout(30):
-        while not (finals and finals[-1].is_final):  # noqa: ASYNC110
+        while not (finals and finals[-1].is_final):
             await asyncio.sleep(0.01)
     wanted = " ".join(PROMPTS[name] for name in names)
     assert word_errors(finals[-1].text, wanted) / len(wanted.split()) < 0.15

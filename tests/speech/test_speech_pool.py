@@ -17,7 +17,7 @@ def pool():
 
 async def until(condition):
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - the threads tell nobody
+        while not condition():
             await asyncio.sleep(0.001)
 
 
