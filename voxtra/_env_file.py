@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
+from voxtra._settings import is_secret_name
 from voxtra.errors import ConfigurationError
 
 ENV_FILE = ".env"
@@ -81,6 +82,11 @@ def use_env_file(path: Path, known: Iterable[str] = ()) -> None:
 def is_from_file(name: str, value: str) -> bool:
     """Whether :func:`use_env_file` read this value of this variable."""
     return _exported.get(name) == value
+
+
+def secrets_from_file() -> list[str]:
+    """Values :func:`use_env_file` read under names like ``OPENAI_API_KEY``, for a log to leave out."""
+    return [value for name, value in _exported.items() if is_secret_name(name)]
 
 
 def _meant(name: str, known: set[str]) -> str:

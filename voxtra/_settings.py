@@ -106,10 +106,26 @@ def _expand(value: Any, env: Mapping[str, str], path: Path, name: str) -> Any:
 _SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether what goes by this name is likely to be a secret: ``OPENAI_API_KEY``, ``auth_token``."""
+    return _SECRET.search(name) is not None
+
+
+def secret_values(settings: BaseModel) -> Iterator[str]:
+    """Every secret in settings, for a log to leave out: SecretStr, and keys among the ``options``."""
+    for name, value in settings:
+        if isinstance(value, SecretStr):
+            yield value.get_secret_value()
+        elif isinstance(value, BaseModel):
+            yield from secret_values(value)
+        elif name == "options" and isinstance(value, Mapping):
+            yield from (str(v) for k, v in leaves(value) if is_secret_name(k))
+
+
 def _without_secrets(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
-    return {k: "**********" if _SECRET.search(str(k)) else _without_secrets(v) for k, v in value.items()}
+    return {k: "**********" if is_secret_name(str(k)) else _without_secrets(v) for k, v in value.items()}
 
 
 def write_private(path: Path, text: str) -> None:

@@ -23,8 +23,10 @@ class SIPTrunk(Settings):
         username, password: of the account there; "" = the carrier knows us by our address.
         realm: that the carrier asks the login for; "" = any.
         did: the number that calls come in by; more of them in ``TenantConfig.dids``.
-        transport: what carries SIP.
+        transport: what carries SIP; Asterisk must have a transport of that kind.
         codecs: best first.
+        from_user: who calls out, for carriers that want the account's name in ``From``; "" = the number of
+            the caller.
         name: of the section in pjsip.conf; a tenant's trunk is ``<tenant>_<name>``, by default
             ``<tenant>_trunk``; a trunk without a tenant is named after its host.
         registers: whether to register there; None = when there are username and password.
@@ -43,6 +45,7 @@ class SIPTrunk(Settings):
     did: DID | Literal[""] = ""
     transport: Literal["udp", "tcp", "tls"] = "udp"
     codecs: list[Codec] = Field(["ulaw", "alaw"], min_length=1)
+    from_user: User = ""
     name: Section | Literal[""] = ""
     registers: bool | None = None
     qualify_s: int = Field(60, ge=0, le=86400)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from voxtra import _env_file
+from voxtra.cli import options
+from voxtra.cli.log import set_up_logging
 from voxtra.cli.root import run_cli
 from voxtra.config import ENVIRONMENT
 
@@ -140,3 +142,23 @@ def test_start_says_what_is_missing(folder: Path, capsys: pytest.CaptureFixture[
         out, err = capsys.readouterr()
         assert says in err
         assert (out, err.count("\n")) == ("", 1)
+
+
+def test_the_log_leaves_out_every_secret_of_settings_and_env_file(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / ".env").write_text("OPENAI_API_KEY=secret-1\nVOXTRA_ARI_PASSWORD=secret-2\nPLAIN=shown-1\n")
+    (folder / "voxtra.yaml").write_text(
+        "media: {password: secret-3}\n"
+        "llm: {provider: openai, api_key: secret-4, options: {auth_token: secret-5, model: shown-2}}\n"
+        "vad: {provider: webrtc, options: {licence_key: secret-6}}\n"
+    )
+    options.load_env_file()
+    settings = options.load_settings(None, {})
+    set_up_logging("info", options.secrets_of(settings))
+    logging.getLogger("x").warning("%s", [f"secret-{n}" for n in range(1, 7)] + ["shown-1", "shown-2"])
+    said = capsys.readouterr().err
+    assert "secret-" not in said
+    assert "shown-1" in said
+    assert "shown-2" in said
+    assert "secret-" not in f"{settings!r} {settings}"

@@ -115,6 +115,8 @@ async def test_a_call_in_and_a_call_out(rig: Rig) -> None:
             await rig.ari.channels.originate(endpoint=endpoint, app="tenants")
             out = await phone.incoming(timeout=5)
             assert out.invite.uri.startswith("sip:+33123456789@127.0.0.2")
+            if endpoint.startswith("Local/"):
+                assert f"<sip:{DID}@" in out.invite.headers.get("From")
             out.answer()
             await rig.call()
             assert await rig.tenants.in_use("acme") == 1
@@ -137,7 +139,8 @@ async def test_only_the_carriers_address_is_the_trunk(rig: Rig) -> None:
 async def test_two_tenants_of_one_carrier(rig: Rig) -> None:
     await rig.tenants.apply(tenant("acme", "127.0.0.2"))
     await rig.tenants.apply(tenant("bolt", "127.0.0.2", "+4930123456", max_channels=1))
-    await rig.tenants.apply(tenant("cord", "127.0.0.3", "+3312345678"))
+    await rig.tenants.apply(tenant("cord", "127.0.0.3", "+3312345678", trunk={"transport": "tcp"}))
+    assert "sip:127.0.0.3:5060;transport=tcp" in await rig.pbx.rx("pjsip show aor cord_trunk")
     async with rig.phone("127.0.0.2") as phone:
         first = await phone.dial("+4930123456")
         assert await rig.call() == (["bolt"], "+4930123456")
@@ -206,7 +209,10 @@ async def test_no_application_no_call(rig: Rig) -> None:
         assert await refused(await phone.dial(DID)) == 503
 
 
-async def test_an_odd_password_logs_in_at_the_carrier_and_at_ari(rig: Rig) -> None:
+async def test_an_odd_password_logs_in_at_the_carrier_and_at_ari(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
     pbx = rig.pbx
     login = SIPTrunk("127.0.0.1", pbx.sip_port, "carrier", ODD, did=DID, qualify_s=0)
     acme = TenantConfig("acme", app="tenants", trunk=login, ari_password=ODD)
@@ -217,7 +223,7 @@ async def test_an_odd_password_logs_in_at_the_carrier_and_at_ari(rig: Rig) -> No
     assert "acme_trunk" in said
     async with ARIClient(pbx.ari_url, acme.ari_user, ODD, app="acme") as theirs:
         assert (await theirs.asterisk.get_info()).system is not None
-    assert "[carrier]" not in await pbx.rx("dialplan show")
+    assert "p;a" not in caplog.text + pbx.log_path.read_text() + await pbx.rx("dialplan show")
 
     await rig.tenants.apply(acme.model_copy(update={"ari_password": TenantConfig("x").ari_password}))
     with pytest.raises(AuthenticationError):

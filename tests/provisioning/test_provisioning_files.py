@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import stat
@@ -126,6 +127,20 @@ async def test_without_a_client_files_only(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no ARI client"):
         await tenants.apply(tenant())
     assert tenants.includes["ari.conf"] == f'#tryinclude "{tmp_path}/t/ari/*.conf"'
+
+
+def test_a_lock_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "LOCK_S", 0.05)
+    tenants = TenantProvisioner(tmp_path / "t")
+    tenants.write(tenant())
+    descriptor = os.open(tmp_path / "t" / ".lock", os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(ProvisioningError, match="another process holds its lock"):
+            tenants.write(tenant(max_channels=1))
+    finally:
+        os.close(descriptor)
+    assert tenants.write(tenant(max_channels=1))
 
 
 def _write_many(path: str, first: int) -> None:

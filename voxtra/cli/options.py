@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
-from pydantic import SecretStr
 
-from voxtra._env_file import ENV_FILE, use_env_file
+from voxtra._env_file import ENV_FILE, secrets_from_file, use_env_file
+from voxtra._settings import secret_values
 from voxtra.config import ENVIRONMENT, FILE_NAME, VoxtraConfig
 from voxtra.errors import ConfigurationError
 
@@ -109,10 +109,5 @@ def load_settings(
 
 
 def secrets_of(settings: VoxtraConfig) -> list[str]:
-    """Every secret value in the settings, for the log to leave out."""
-    found = []
-    for section in (settings.asterisk, settings.media, settings.stt, settings.tts, settings.llm):
-        for _, value in section or ():
-            if isinstance(value, SecretStr):
-                found.append(value.get_secret_value())
-    return [secret for secret in found if secret]
+    """Every secret value in the settings and in ``.env``, for the log to leave out."""
+    return [secret for secret in (*secret_values(settings), *secrets_from_file()) if secret]

@@ -34,7 +34,7 @@ def command(
     """Run an app against your Asterisk.
 
     Which Asterisk: what the program itself says, else options, else VOXTRA_ARI_URL, VOXTRA_ARI_USER and
-    VOXTRA_ARI_PASSWORD, else voxtra.yaml, else http://localhost:8088.
+    VOXTRA_ARI_PASSWORD, else .env here, else voxtra.yaml, else http://localhost:8088.
 
     SIGTERM and Ctrl-C end the app in good order, a second one at once.
 

@@ -8,6 +8,7 @@ import os
 import pwd
 import secrets
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from voxtra.errors import ProvisioningError
 
 STAMP = "_stamp.conf"
 """Rewritten at every change: of a wildcard include, Asterisk does not notice that a file is gone."""
+LOCK_S = 10.0
+"""How long another process may be busy with the folder."""
 
 
 class Folder:
@@ -43,10 +46,22 @@ class Folder:
                 self._make(place)
             descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._lock(descriptor)
             yield
         finally:
             os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        until = time.monotonic() + LOCK_S
+        while True:
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise ProvisioningError(
+                        f"{self.path}: another process holds its lock for {LOCK_S:g} s already"
+                    ) from None
+                time.sleep(0.02)
 
     def names(self, kind: str) -> list[str]:
         """Names of the files of a kind, sorted."""

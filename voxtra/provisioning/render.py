@@ -39,7 +39,9 @@ def pjsip(tenant: TenantConfig) -> str:
     if trunk is None:
         return ""
     name, login = trunk.section_name, bool(trunk.username)
-    own = {"from_user": trunk.username, "outbound_auth": name} if login else {}
+    own = {"outbound_auth": name} if login else {}
+    if trunk.from_user:
+        own["from_user"] = trunk.from_user
     text = section(
         name,
         type="endpoint",
@@ -125,11 +127,11 @@ def _into_the_app(tenant: TenantConfig) -> tuple[str, ...]:
 
 
 def _outbound(tenant: TenantConfig, trunk: SIPTrunk) -> str:
-    gate = "\n".join(f" same => n,{step}" for step in _gate(tenant))
+    gate = "".join(f" same => n,{step}\n" for step in (*_gate(tenant), *_caller(tenant)))
     return (
         f"\n[{tenant.outbound}]\n"
         "exten => _+X!,1,NoOp()\n"
-        f"{gate}\n"
+        f"{gate}"
         # FILTER: what is dialled may not name further endpoints (&) nor Dial's options
         f" same => n,Dial(PJSIP/${{FILTER(+0-9,${{EXTEN}})}}@{trunk.section_name},120,"
         f"b({tenant.outbound}^leg^1))\n"
@@ -139,6 +141,13 @@ def _outbound(tenant: TenantConfig, trunk: SIPTrunk) -> str:
         " same => n,Return()\n"
         "exten => full,1,Hangup(17)\n"
     )
+
+
+def _caller(tenant: TenantConfig) -> list[str]:
+    # who calls without a number calls with the tenant's own
+    number = "${CALLERID(num)}"
+    own = tenant.numbers[:1]
+    return [f"Set(CALLERID(num)=${{IF($[${{LEN({number})}} = 0]?{did}:{number})}})" for did in own]
 
 
 def _gate(tenant: TenantConfig) -> list[str]:
