@@ -1,6 +1,6 @@
 """How a phone app is tested: a whole call in milliseconds, without an Asterisk. Copy what you need.
 
-    pytest examples/test_receptionist.py
+pytest examples/test_receptionist.py
 """
 
 from __future__ import annotations

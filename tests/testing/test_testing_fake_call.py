@@ -187,7 +187,9 @@ def test_prompts() -> None:
         await call.presses("5")
         await call.hears("<https://example.com/jingle.wav>")
 
-    result = run_call(handler, caller, prompts={"hello-world": 1.5, "long": 60, "https://example.com/jingle.wav": 4})
+    result = run_call(
+        handler, caller, prompts={"hello-world": 1.5, "long": 60, "https://example.com/jingle.wav": 4}
+    )
     assert [(p.media, p.reason) for p in result.prompts] == [
         ("sound:hello-world", "finished"), ("digits:42", "finished"), ("sound:long", "stopped"),
     ]  # fmt: skip
@@ -422,7 +424,9 @@ def test_a_handler_that_never_ends() -> None:
         await call.answer()
         await asyncio.Event().wait()
 
-    with pytest.raises(ExpectationError, match=r"still up.*The handler is at .*handler \(test_testing_fake_call"):
+    with pytest.raises(
+        ExpectationError, match=r"still up.*The handler is at .*handler \(test_testing_fake_call"
+    ):
         run_call(handler)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from voxtra.calls.dtmf import KEYS
 from voxtra.testing.fake_ears import Ears
@@ -57,6 +58,7 @@ class FakeCall:
         self._by = self._reason = ""
         self._cause = 0
         self._up_at = 0.0
+        self._greets = channel.endpoint is not None  # who is called says hello, who calls hears it
 
     def __repr__(self) -> str:
         return f"<FakeCall {self.caller_id} -> {self.number}, {self.now:.2f} s>"
@@ -192,7 +194,7 @@ class FakeCall:
     async def says(self, text: str, *, confidence: float | None = None) -> None:
         """Speak, once the other side is silent; returns after the last word.
 
-        After the answer the other side has 2 s to begin with.
+        Who calls gives the other side 2 s after the answer to say something first.
         Two in a row with less than the app's ``silence_threshold_ms`` between are one turn to it.
 
         Args:
@@ -207,7 +209,8 @@ class FakeCall:
     async def _manners(self, what: str) -> None:
         """Let the other side speak first, and finish."""
         began = self._loop.time()
-        while self._ears.quiet_s == float("inf") and self._loop.time() < self._up_at + GREETING_S:
+        greeted_by = self._up_at + (0.0 if self._greets else GREETING_S)
+        while self._ears.quiet_s == float("inf") and self._loop.time() < greeted_by:
             await asyncio.sleep(FRAME_S)
             self._alive(f"it could {what}")
         while (quiet := self._ears.quiet_s) < MANNERS_S:
@@ -320,23 +323,26 @@ class FakeCall:
     async def _until(
         self, happened: Callable[[], bool], timeout: float, what: str, *, even_over: bool = False
     ) -> None:
+        __tracebackhide__ = True
         changed = self._ears.changed
         deadline = self._loop.time() + timeout
         while not happened():
             if self.is_over and not even_over:
                 self._fail(f"the call was ended by the {self.ended_by} before {what} came")
+            if self._loop.time() >= deadline:
+                self._fail(f"waited {timeout:g} s for {what}")
             changed.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
                     await changed.wait()
-            except TimeoutError:
-                self._fail(f"waited {timeout:g} s for {what}")
 
     def _alive(self, what: str) -> None:
+        __tracebackhide__ = True
         if self.is_over:
             self._fail(f"the call was ended by the {self.ended_by} before {what}")
 
-    def _fail(self, what: str) -> None:
+    def _fail(self, what: str) -> NoReturn:
+        __tracebackhide__ = True  # pytest then shows the line of the test
         raise ExpectationError(f"{self.number}: {what}. The call so far:\n{self._story.told()}")
 
     # ---- what Asterisk tells the handset

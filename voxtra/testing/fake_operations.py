@@ -97,7 +97,8 @@ def _outbound(asterisk: FakeAsterisk, ask: Ask) -> FakeChannel:
     channel.endpoint = endpoint
     channel.number = asked
     channel.variables = {name: str(value) for name, value in (ask.given.get("variables") or {}).items()}
-    channel.caller_id = ask.get("callerId")
+    shown = ask.get("callerId")  # a number, or "Name" <number>
+    channel.caller_id = shown.partition("<")[2].partition(">")[0] or shown
     return asterisk.add(channel)
 
 

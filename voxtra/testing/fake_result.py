@@ -52,9 +52,12 @@ class CallResult:
         return self._session().state
 
     @property
-    def end(self) -> LegEnd | None:
+    def end(self) -> LegEnd:
         """How it ended, from the app's side: ``reason`` (``hangup``, ``local``, ``left``), ``cause``."""
-        return self._session().end
+        end = self._session().end
+        if end is None:
+            raise FakeCallError("the app's call has not ended")
+        return end
 
     @property
     def duration(self) -> float:
