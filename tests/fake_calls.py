@@ -71,6 +71,8 @@ class FakeAri:
         self.app = app
         self.url = "http://fake/ari"
         self.ready = True
+        self.deaf = False
+        """The connection is down, and events are lost."""
         self.last_error: Exception | None = None
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.answers: dict[str, Any] = {}
@@ -107,6 +109,8 @@ class FakeAri:
 
     def tell(self, event: Event) -> None:
         """Something happened on Asterisk."""
+        if self.deaf:
+            return
         for callback in list(self._listeners["event"]):
             callback(event)
 

@@ -153,9 +153,11 @@ class LiveCall:
 
     async def conversation(self) -> VoicePipeline:
         """The pipeline on the call's line. Raises as :meth:`sound`."""
-        await self.sound()
-        assert self.pipeline is not None
-        return self.pipeline
+        while True:
+            await self.sound()
+            if self.pipeline is not None:
+                return self.pipeline
+            await asyncio.sleep(0)  # closed just now: by the end, or to be opened again
 
     async def _close_media(self) -> None:
         media, self.media = self.media, None

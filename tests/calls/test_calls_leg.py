@@ -51,6 +51,19 @@ async def test_gone_before_we_hung_up_is_the_far_ends_doing(ari: FakeAri, leg: L
     assert leg.ended.result().reason == "hangup"
 
 
+async def test_what_a_reconnect_tells_of_a_channel(ari: FakeAri, switchboard: Switchboard, leg: Leg) -> None:
+    ours = Leg(ari, switchboard, "vx-call-1")  # type: ignore[arg-type]
+    ari.deaf = True
+    ari.arrive("vx-call-1", state="Up")
+    ari.channels_there["caller"].state = "Up"
+    assert not ours.entered.done()
+    ari.resync()
+    assert ours.entered.done()
+    assert ours.up.is_set()
+    assert leg.up.is_set()
+    ours.close()
+
+
 async def test_a_hang_up_reason_that_is_none(leg: Leg) -> None:
     with pytest.raises(ConfigurationError, match="'angry': one of normal, busy"):
         await leg.hangup("angry")  # type: ignore[arg-type]

@@ -115,8 +115,10 @@ async def test_the_media_channel_does_not_reach_the_application(
         return channel
 
     ari.answers["channels.external_media"] = dies
+    ari.ready = False
     with pytest.raises(MediaError, match="closed the media channel"):
         await opening()
+    assert "wait_ready" in ari.names()
     await breathe()
     assert left(ari, switchboard) == set()
 

@@ -13,7 +13,6 @@ from voxtra.ari import (
     Channel,
     ChannelDestroyed,
     ChannelHangupRequest,
-    ChannelStateChange,
     Event,
     StasisEnd,
     StasisStart,
@@ -256,6 +255,8 @@ class Leg:
         channel = getattr(event, "channel", None)
         if isinstance(channel, Channel) and channel.id == self.id:
             self.channel = channel
+            if channel.state == "Up":  # whatever the event: that of the answer may have been lost
+                self.up.set()
         match event:
             case StasisStart() if not self.entered.done():
                 self.entered.set_result(event)
@@ -266,8 +267,6 @@ class Leg:
             case ChannelVarset(variable="BRIDGEPEER", value=peer) if peer and self._away is not None:
                 # ChannelEnteredBridge is told to those alone who are subscribed to the bridge
                 self._away.connect(peer)
-            case ChannelStateChange(channel=Channel(state="Up")):
-                self.up.set()
             case ChannelHangupRequest(cause=cause) if cause != SOFT_CAUSE:
                 self._end("hangup", cause or 0)
             case StasisEnd() if not self._still_ours(event) and self._away is None:

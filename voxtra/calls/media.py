@@ -46,15 +46,18 @@ class CallMedia:
         Raises:
             MediaError: the line did not come about in time.
             ARIError: Asterisk refused.
+            TelephonyConnectionError: the connection is down and did not come back in time.
         """
         media = Leg(ari, switchboard, new_id("media"))
         offer = transport.offer()
         line: Line | None = None
         try:
             parameters: dict[str, Any] = dict(offer.params)
+            if not ari.ready:  # Asterisk lets no channel into an application that is not connected
+                await ari.wait_ready(OPEN_S)
             channel = await ari.channels.external_media(app=ari.app or "", channel_id=media.id, **parameters)
             line = await offer.connect(channel.channelvars or {}, deadline_s=OPEN_S)
-            await _entered(media)
+            await _entered(media, line)
             self = cls(ari, switchboard, leg, line, media)
             line.pause()
             try:
@@ -116,11 +119,11 @@ class CallMedia:
         self._off_bridge()
 
 
-async def _entered(media: Leg) -> None:
+async def _entered(media: Leg, line: Line) -> None:
     """addChannel before the media channel's own StasisStart is a 422."""
-    await first_of(media.entered, media.ended, timeout=OPEN_S)
+    await first_of(media.entered, media.ended, line.closed, timeout=OPEN_S)
     if media.entered.done():
         return
-    if media.is_over:
+    if media.is_over or line.closed.done():
         raise MediaError("Asterisk closed the media channel before it was in use")
     raise MediaError(f"the media channel did not reach the application within {OPEN_S:g} s")

@@ -84,7 +84,8 @@ class Switchboard:
         if isinstance(event, StasisStart) and not self.knows(event.channel.id):
             self._arrival(event)
 
-    def _arrival(self, event: StasisStart) -> None:
+    def _arrival(self, event: Event) -> None:
+        assert isinstance(event, StasisStart)
         channel = event.channel
         if channel.id.startswith(PREFIX):
             self.chore(self._drop_channel(channel.id))
@@ -92,16 +93,21 @@ class Switchboard:
             self._on_call(event)
 
     def _reconcile(self, snapshot: Snapshot) -> None:
-        """After a (re)connect: calls that ended meanwhile end here, those that came begin."""
+        """After a (re)connect: calls that ended meanwhile end here, those that came begin.
+
+        A channel that is known is told that it is there: its StasisStart may have been lost.
+        """
         there = {channel.id for channel in snapshot.channels}
         for subject, absent in list(self._absent.items()):
             if subject.removeprefix("channel:") not in there:
                 absent()
         app = snapshot.application.name
         for channel in snapshot.channels:
-            if not self.knows(channel.id) and _app_of(channel)[:1] == [app]:
-                args = _app_of(channel)[1:]
-                self._arrival(StasisStart(application=app, args=args, channel=channel))
+            name, *args = _app_of(channel) or [""]
+            if name == app:
+                event = StasisStart(application=app, args=args, channel=channel)
+                mailbox = self._mailboxes.get(f"channel:{channel.id}", self._arrival)
+                mailbox(event)
         for bridge in snapshot.bridges:
             if bridge.name == self.bridge_name and f"bridge:{bridge.id}" not in self._mailboxes:
                 self.chore(self._drop_bridge(bridge.id))
