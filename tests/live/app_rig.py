@@ -52,7 +52,7 @@ class Rig:
         there: list[object] = []
         try:
             async with asyncio.timeout(timeout):
-                while there := [  # noqa: ASYNC110
+                while there := [
                     *self.app.active_sessions, *await ari.channels.list(), *await ari.bridges.list()
                 ]:  # fmt: skip
                     await asyncio.sleep(0.02)

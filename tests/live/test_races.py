@@ -110,7 +110,7 @@ async def test_the_connection_breaks_while_it_begins(asterisk: PrivateAsterisk, 
     ):
         for number in range(25):
             async with asyncio.timeout(5):
-                while not rig.app.is_ready:  # noqa: ASYNC110
+                while not rig.app.is_ready:
                     await asyncio.sleep(0.005)
             came.clear()
             call = await phone.dial("100")
@@ -121,7 +121,7 @@ async def test_the_connection_breaks_while_it_begins(asterisk: PrivateAsterisk, 
             await asyncio.sleep(0.05)
             await call.hangup()
         async with asyncio.timeout(10):
-            while not rig.app.is_ready:  # noqa: ASYNC110
+            while not rig.app.is_ready:
                 await asyncio.sleep(0.02)
         await rig.nothing_left(10)
         assert not rig.app._shared.switchboard._mailboxes  # type: ignore[union-attr]
@@ -179,7 +179,7 @@ async def test_a_channel_that_somebody_takes_away(asterisk: PrivateAsterisk) -> 
                 channel_id=rig.calls[0].id, context="voxtra", extension="600", priority=1
             )
             async with asyncio.timeout(5):
-                while rig.app.active_sessions or await other.bridges.list():  # noqa: ASYNC110
+                while rig.app.active_sessions or await other.bridges.list():
                     await asyncio.sleep(0.02)
             assert [each.id for each in await other.channels.list()] == [rig.calls[0].id]
             await call.hangup()
@@ -203,9 +203,9 @@ async def test_two_apps_leave_each_others_channels_alone(asterisk: PrivateAsteri
             assert len(there) == 4
             proxy.reset()  # the second app reconnects, and looks what is there
             async with asyncio.timeout(10):
-                while two.app.is_ready:  # noqa: ASYNC110
+                while two.app.is_ready:
                     await asyncio.sleep(0.002)
-                while not two.app.is_ready:  # noqa: ASYNC110
+                while not two.app.is_ready:
                     await asyncio.sleep(0.02)
             await asyncio.sleep(0.2)
             here = {each.id for each in await one.app.ari.channels.list()}
