@@ -32,6 +32,13 @@ def test_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_files_are_given_to_the_user_asterisk_runs_as(tmp_path: Path) -> None:
+    TenantProvisioner(tmp_path / "t", owner=65534).write(tenant())
+    for path in (tmp_path / "t").rglob("*"):
+        assert path.name == ".lock" or path.stat().st_uid == 65534, path
+
+
 def test_written_changed_listed_removed(tmp_path: Path) -> None:
     tenants = TenantProvisioner(tmp_path / "t")
     assert tenants.tenants() == []

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def command(
     target: Annotated[
-        str | None, typer.Argument(metavar="[APP]", help="MODULE:ATTRIBUTE of the app.", show_default=False)
+        str | None, typer.Argument(metavar="APP", help="MODULE:ATTRIBUTE of the app.", show_default=False)
     ] = None,
     config: options.ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,

@@ -34,7 +34,7 @@ _FILES = {
 
 def command(
     directory: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Where; made when it is not there.", show_default=False)
+        Path, typer.Argument(metavar="DIR", help="Where; made when it is not there.", show_default=False)
     ] = Path(),
     template: Annotated[
         Template,

@@ -33,7 +33,9 @@ def command(
     log_level: options.LogLevelOption = "info",
     debug: options.DebugOption = False,
 ) -> int:
-    """Run the app that a settings file describes: its routes name the handlers.
+    """Run an app that is settings and handlers only.
+
+    The settings file names the handlers of its routes.
 
     \b
     Examples:
