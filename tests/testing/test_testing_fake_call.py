@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from voxtra import CallEndedError, CallSession, CallState, Router, VoxtraApp
 from voxtra.errors import PipelineNotConfiguredError
 from voxtra.events import EventType
-from voxtra.testing import ExpectationError, FakeCall, FakeCallError, ScriptedLLM, run_call, tool
+from voxtra.testing import (
+    DeadlockError,
+    ExpectationError,
+    FakeCall,
+    FakeCallError,
+    ScriptedLLM,
+    run_call,
+    tool,
+)
 
 
 async def echo(call: CallSession) -> None:
@@ -379,6 +388,94 @@ def test_tool_calls() -> None:
     assert [(c["name"], c["arguments"]) for c in result.tool_calls] == [("book", {"people": 4})]
     assert llm.requests[1][-1]["content"] == '{"free": true}'
     assert llm.left == 0
+
+
+def test_the_same_call_is_the_same_each_time() -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.hears("something")
+        await call.says("First")
+        await call.hears("you said")
+        await call.interrupts("Second", after=0.4)
+        await call.presses("1")
+        await call.hangs_up()
+
+    first, second = run_call(echo, caller), run_call(echo, caller)
+    assert first.transcript == second.transcript
+    assert [event.type for event in first.events] == [event.type for event in second.events]
+
+
+def test_the_wait_of_a_turn_is_measured_on_the_virtual_clock() -> None:
+    async def handler(call: CallSession) -> None:
+        user = await call.listen(timeout=5)
+        await call.say((await call.agent.respond(user)).text)
+
+    async def caller(call: FakeCall) -> None:
+        await call.says("How long do I wait?")
+        await call.hears("not long")
+
+    result = run_call(handler, caller, llm=ScriptedLLM(["Not long."], latency=2.0))
+    (started,) = (event for event in result.events if event.type is EventType.AGENT_SPEECH_STARTED)
+    latency = started.data["latency"]
+    assert latency["llm"] == 2000
+    assert latency["tts"] == 50
+    assert latency["total"] == pytest.approx(2550, abs=100)
+
+
+def test_a_failure_is_told_through_middleware_and_apology() -> None:
+    app = VoxtraApp(tts="local", stt="local", apology="Something went wrong.")
+    seen: list[str] = []
+
+    @app.middleware
+    async def around(call: CallSession, proceed: Callable[[CallSession], Awaitable[None]]) -> None:
+        seen.append("before")
+        await proceed(call)
+
+    @app.default()
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        raise KeyError("flaw")
+
+    async def caller(call: FakeCall) -> None:
+        await call.hears("something went wrong")
+
+    with pytest.raises(KeyError):
+        run_call(app, caller)
+    assert run_call(app, caller, check=False).lines == ["agent: Something went wrong."]
+    assert seen == ["before"] * 2
+
+
+def test_a_start_that_never_ends_is_no_test_that_never_ends() -> None:
+    app = VoxtraApp()
+
+    @app.on_startup
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(DeadlockError, match=r"forever \(test_testing_fake_call"):
+        run_call(app)
+
+
+def test_a_person_or_a_machine() -> None:
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        call.metadata["who"] = (await call.detect_machine()).who
+
+    async def person(call: FakeCall) -> None:
+        await call.says("Hello?")
+
+    async def machine(call: FakeCall) -> None:
+        await call.says("You have reached the mailbox of Anna. Please leave a message after the tone.")
+
+    assert run_call(handler, person).metadata == {"who": "human"}
+    assert run_call(handler, machine).metadata == {"who": "machine"}
+
+
+def test_keys_that_the_app_sends() -> None:
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        await call.send_dtmf("12#")
+
+    assert run_call(handler).call.keys == "12#"
 
 
 # ---- a test that is wrong is told so

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from voxtra.testing import DeadlockError, run_virtual
+from voxtra.speech.pool import InferencePool
+from voxtra.testing import DeadlockError, FakeCallError, run_virtual
 from voxtra.testing.clock import BEGIN_S, place
 
 
@@ -51,6 +52,17 @@ def test_a_thread_is_waited_for_and_the_clock_stands_still() -> None:
         return 7, loop.time() - began
 
     assert run_virtual(main()) == (7, 0.0)
+
+
+def test_a_local_model_is_waited_for_too() -> None:
+    async def main() -> str:
+        pool = InferencePool(1)
+        try:
+            return await pool.run(lambda: time.sleep(0.05) or "thought", deadline_s=1)
+        finally:
+            pool.close()
+
+    assert run_virtual(main()) == "thought"
 
 
 def test_sockets_take_their_time() -> None:
@@ -105,7 +117,7 @@ def test_what_can_never_happen_is_told_with_its_place() -> None:
 
 def test_a_running_loop_is_told_of() -> None:
     async def main() -> None:
-        with pytest.raises(RuntimeError, match="not async def"):
+        with pytest.raises(FakeCallError, match="not async def"):
             run_virtual(asyncio.sleep(0))
 
     asyncio.run(main())

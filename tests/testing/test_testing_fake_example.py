@@ -15,6 +15,7 @@ try:
 finally:
     del sys.path[0]
 
+pytestmark = pytest.mark.local
 globals().update({name: value for name, value in vars(_example).items() if name.startswith("test_")})
 
 

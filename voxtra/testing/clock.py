@@ -27,6 +27,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 from voxtra.errors import VoxtraError
+from voxtra.testing.fake_errors import FakeCallError
 
 T = TypeVar("T")
 
@@ -155,7 +156,7 @@ def run_virtual(main: Coroutine[Any, Any, T]) -> T:
 
     Raises:
         DeadlockError: ``main`` waits for what can never happen.
-        RuntimeError: called where a loop runs already: in an ``async def`` test, say.
+        FakeCallError: called where a loop runs already: in an ``async def`` test, say.
     """
     try:
         asyncio.get_running_loop()
@@ -163,7 +164,7 @@ def run_virtual(main: Coroutine[Any, Any, T]) -> T:
         pass
     else:
         main.close()
-        raise RuntimeError(
+        raise FakeCallError(
             "an event loop is running already: write the test as  def test_...(), not async def"
         )
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
