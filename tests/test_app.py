@@ -28,7 +28,7 @@ Patch = pytest.MonkeyPatch
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: Patch) -> None:
-    monkeypatch.setattr("voxtra.app.FORCE_S", 0.3)
+    monkeypatch.setattr("voxtra.exchange.FORCE_S", 0.3)
     monkeypatch.setattr("voxtra.live.HANDLER_GRACE_S", 0.05)
     monkeypatch.setattr("voxtra.live.STOP_GRACE_S", 0.02)
     for name in list(os.environ):
@@ -262,7 +262,7 @@ async def test_calls_wait_for_the_start_up_hooks_and_are_taken_once(monkeypatch:
 
 
 async def test_too_many_who_wait_go_back(monkeypatch: Patch) -> None:
-    monkeypatch.setattr("voxtra.app.MAX_WAITING", 1)
+    monkeypatch.setattr("voxtra.exchange.MAX_WAITING", 1)
     world = World(monkeypatch)
     world.app.default()(answers)
 

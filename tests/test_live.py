@@ -18,6 +18,7 @@ from voxtra.errors import (
     MediaError,
     TelephonyConnectionError,
 )
+from voxtra.speech.base import STT, STTStream
 from voxtra.types import AudioChunk
 
 Patch = pytest.MonkeyPatch
@@ -30,7 +31,7 @@ def quick(monkeypatch: Patch) -> None:
     monkeypatch.setattr("voxtra.live.STOP_GRACE_S", 0.02)
     monkeypatch.setattr("voxtra.live.CALLBACK_S", 0.3)
     monkeypatch.setattr("voxtra.session.ASKED_AGAIN_S", 0.002)
-    monkeypatch.setattr("voxtra.app.FORCE_S", 0.3)
+    monkeypatch.setattr("voxtra.exchange.FORCE_S", 0.3)
 
 
 async def test_the_order_of_ending(monkeypatch: Patch) -> None:
@@ -326,6 +327,45 @@ async def test_a_line_that_is_lost_is_opened_again(monkeypatch: Patch) -> None:
         assert len(world.transport.lines) == 2
         assert world.types().count("media.started") == 2
         assert "error" not in world.types()
+
+
+class Speechless(STT):
+    """Never hears a word."""
+
+    def open(self, **_: Any) -> STTStream:
+        return SpeechlessStream()
+
+
+class SpeechlessStream(STTStream):
+    def push(self, pcm: bytes) -> None: ...
+    def speech_started(self) -> None: ...
+    def speech_stopped(self) -> None: ...
+    def next_turn(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+async def test_listening_goes_on_over_a_line_that_is_lost(monkeypatch: Patch) -> None:
+    """Nothing was said, but the call is not over: a loop of listen() must not end by it."""
+    monkeypatch.setattr("voxtra.session.LINE_BACK_S", 0.01)
+    ended: list[float] = []
+
+    async def handler(call: CallSession) -> None:
+        assert await call.listen(timeout=0.2) is None
+        ended.append(asyncio.get_running_loop().time())
+        assert await call.listen(timeout=60) is None
+
+    async with running(monkeypatch, handler, stt=Speechless(), tts=None) as world:
+        began = asyncio.get_running_loop().time()
+        session = world.call()
+        await asyncio.sleep(0.03)
+        world.transport.lines[0].lose()
+        await asyncio.sleep(0.25)
+        assert session.is_active
+        assert len(world.transport.lines) == 2
+        assert not world.transport.lines[1].paused
+        world.ari.hang_up("caller")
+        await world.over()
+    assert ended[0] - began >= 0.2
 
 
 @pytest.mark.parametrize("step", ["channels.external_media", "bridges.create_with_id", "bridges.add_channel"])

@@ -83,7 +83,52 @@ async def test_patterns(pattern: str, value: str, fits: bool) -> None:
         assert await found(router, *arguments) is (one if fits else two)
 
 
-@given(st.text(min_size=1), st.text())
+@given(st.text("0123456789XZNxzn[]-*#+.!AB", max_size=8), st.text("0123456789*#+A", max_size=6))
+def test_any_dialplan_pattern_is_refused_at_once_or_never(pattern: str, value: str) -> None:
+    router = Router()
+    try:
+        router.route(extension="_" + pattern)(one)
+    except ConfigurationError:
+        assert not router.routes
+    else:
+        assert router.routes[0].matches(value, "") in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits", "fits_not"),
+    [
+        ("_2XX", ["200", "299"], ["300", "2000", "20", "2AA"]),
+        ("_0[2-5].", ["021", "0512345"], ["02", "061"]),
+        ("_N!", ["2", "212"], ["1", ""]),
+        ("_+44ZX.", ["+442079"], ["+440079", "442079"]),
+        ("_[*#]1", ["*1", "#1"], ["11"]),
+    ],
+)
+def test_dialplan_patterns(pattern: str, fits: list[str], fits_not: list[str]) -> None:
+    router = Router()
+    router.route(extension=pattern)(one)
+    (route,) = router.routes
+    assert [value for value in [*fits, *fits_not] if route.matches(value, "")] == fits
+
+
+@pytest.mark.parametrize("pattern", ["_", "_:", "_2.X", "_[", "_[9-0]", "_[]", "_2 0"])
+def test_dialplan_patterns_that_cannot_be(pattern: str) -> None:
+    assert repr(pattern) in complaint(lambda: Router().route(number=pattern))
+
+
+async def test_a_router_takes_over_another() -> None:
+    router, other = Router(), Router()
+    router.route(extension="1")(one)
+    other.route(extension="1")(two)
+    other.route(extension="2")(two)
+    other.default()(three)
+    router.include(other)
+    assert [await found(router, extension) for extension in "123"] == [one, two, three]
+    assert "itself" in complaint(lambda: router.include(router))
+    assert "a Router is wanted" in complaint(lambda: router.include(None))  # type: ignore[arg-type]
+
+
+@given(st.text(min_size=1).filter(lambda text: not text.startswith("_")), st.text())
 def test_any_pattern_against_anything(pattern: str, value: str) -> None:
     router = Router()
     router.route(extension=pattern)(one)

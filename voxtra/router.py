@@ -107,6 +107,10 @@ def _regex(pattern: str) -> str:
         rest = rest[len(part) :]
     if not parts:
         raise ConfigurationError("pattern '_' matches nothing: write it out, like '_2XX'")
+    try:
+        re.compile("".join(parts))
+    except re.error as error:
+        raise ConfigurationError(f"pattern {pattern!r}: {error.msg}") from None
     return "".join(parts)
 
 
@@ -216,6 +220,8 @@ class Router:
 
         They are copied: what is registered there later is not seen.
         """
+        if not isinstance(other, Router):
+            raise ConfigurationError(f"include({other!r}): a Router is wanted")
         if other is self:
             raise ConfigurationError("a router can't include itself")
         self.routes += other.routes

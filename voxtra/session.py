@@ -246,12 +246,17 @@ class CallSession(Sounds, Handover):
         await self._alive()
         if self._shared.speech.stt is None:
             raise PipelineNotConfiguredError("stt")
-        try:
-            await self._ready()
-            pipeline = await self._live.conversation()
-        except CallEndedError:
-            return None
-        return await pipeline.listen(timeout)
+        until = None if timeout is None else self._loop.time() + timeout
+        while True:
+            try:
+                await self._ready()
+                pipeline = await self._live.conversation()
+            except CallEndedError:
+                return None
+            heard = await pipeline.listen(None if until is None else until - self._loop.time())
+            if heard is not None or not pipeline.line.closed.done() or await self._over():
+                return heard
+            log.info("%s: its sound broke off while the caller was listened to: opened again", self.id)
 
     async def _over(self) -> bool:
         """Whether a line that closed was the call's end, or only its own."""
