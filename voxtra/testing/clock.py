@@ -22,7 +22,6 @@ import selectors
 import socket
 import sys
 import time
-import weakref
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -48,7 +47,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._virtual_s = BEGIN_S
-        self._threads: weakref.WeakSet[asyncio.Future[Any]] = weakref.WeakSet()
+        self._threads: set[asyncio.Future[Any]] = set()
         self._closing = False
         super().__init__(_Jumping(self))
 
@@ -62,6 +61,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         # Every wait for a thread's result passes through this one function of asyncio.
         if sys._getframe(1).f_code is _WRAP_FUTURE:
             self._threads.add(future)
+            future.add_done_callback(self._threads.discard)
         return future
 
     async def shutdown_default_executor(self, *args: Any, **options: Any) -> None:
@@ -70,10 +70,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         await super().shutdown_default_executor(*args, **options)
 
     def _threads_work(self) -> bool:
-        for future in tuple(self._threads):
-            if future.done():
-                self._threads.discard(future)
-        return bool(self._threads) or self._closing
+        return self._closing or any(not future.done() for future in self._threads)
 
 
 class _Jumping(selectors.BaseSelector):

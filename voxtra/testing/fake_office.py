@@ -38,6 +38,8 @@ Script: TypeAlias = Callable[[FakeCall], Awaitable[Any]]
 
 STAY_S = 60.0
 """How long the caller stays on the line after the script's end, waiting for the app to hang up."""
+TAIL_S = 2.0
+"""Silence that is heard beyond what ends a turn, s: then nothing is left to be decided."""
 LIMIT_S = 4 * 3600.0
 """Longest call."""
 AFTER_S = 30.0
@@ -130,7 +132,8 @@ class FakeOffice:
     @contextlib.contextmanager
     def _in_place_of_real(self) -> Iterator[None]:
         """The app's doors to the world lead to the fakes meanwhile."""
-        app, transport = self.app, FakeTransport()
+        app = self.app
+        transport = FakeTransport(tail_s=app._turns.silence_threshold_ms / 1000 + TAIL_S)
         self.asterisk.open_line = transport.open
 
         def doors() -> tuple[ARIClient, Transport]:
