@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from voxtra.agent.clauses import ClauseSplitter
 from voxtra.agent.client import AgentClient
 from voxtra.agent.pipeline import SpeechSetup, VoicePipeline
 from voxtra.ari import ARIClient
@@ -16,18 +17,21 @@ from voxtra.calls.leg import HangupReason, Leg, first_of
 from voxtra.calls.media import CallMedia
 from voxtra.calls.room import Room
 from voxtra.calls.switchboard import Switchboard
-from voxtra.config import TrunkConfig
+from voxtra.config import DrainConfig, TrunkConfig
 from voxtra.errors import (
     ARIConnectionLostError,
     ARIError,
     ARITimeoutError,
     CallEndedError,
     NotConnectedError,
+    ProviderError,
     TelephonyConnectionError,
+    TelephonyError,
 )
 from voxtra.events import ErrorEvent, EventType, VoxtraEvent
 from voxtra.media.line import Transport
 from voxtra.speech.base import LLM
+from voxtra.speech.cache import CachedTTS
 from voxtra.turns import TurnDetection
 
 if TYPE_CHECKING:
@@ -70,6 +74,7 @@ class Shared:
     sounds: SoundFetcher
     trunk: TrunkConfig
     """The way out for E.164 numbers."""
+    drain: DrainConfig
     apology: str = ""
     """What a caller hears when the handler failed: words, or a prompt's name."""
 
@@ -178,6 +183,18 @@ class LiveCall:
         except Exception as error:  # noqa: BLE001 - said now, and raised to the handler when it wants sound
             log.warning("no sound for this call yet: %s", error)
             self._emit(ErrorEvent(error_type=type(error).__name__, message=str(error)))
+
+    async def prepare_words(self, text: str, voice: str | None) -> None:
+        """Have ``text`` synthesised, and the line open, before the answer: the call rings so long."""
+        tts = self.shared.speech.tts
+        work = [self.prepare()]
+        if isinstance(tts, CachedTTS):
+            split = ClauseSplitter()
+            work.append(tts.prepare([*split.push(text), split.flush()], voice=voice))
+        try:
+            await self.until_end(_together(work))
+        except ProviderError as error:
+            log.warning("not said ahead: %s", error)
 
     async def until_end(self, work: Coroutine[Any, Any, T]) -> T:
         """``work``, cut short with CallEndedError when the call ends first."""
@@ -355,6 +372,23 @@ class LiveCall:
         self._grace_s = STOP_GRACE_S
         await self.shared.switchboard.gone(self.leg.hangup())
 
+    async def give_back(self, departure: Callable[[], Awaitable[object]]) -> None:
+        """The call is ours no longer: ``departure`` sends it on in the dialplan. Hung up where that fails.
+
+        One that is in the dialplan already (a queue) stays there.
+        """
+        self._grace_s = STOP_GRACE_S
+        if self.leg.away is not None:
+            self.leg.let_go()
+            return
+        try:
+            await self.leg.leave(departure)
+        except CallEndedError:
+            pass  # its own end was faster
+        except TelephonyError as error:
+            log.warning("%s does not go back to the dialplan, it is hung up: %s", self.leg.id, error)
+            await self.stop()
+
     async def hangup(self, reason: HangupReason) -> None:
         """Hang up, and be sure of it: while Asterisk can't be reached it is tried again."""
         give_up = asyncio.get_running_loop().time() + HANGUP_S
@@ -376,3 +410,7 @@ class LiveCall:
                 if not self.leg.is_over:
                     raise
         return None
+
+
+async def _together(work: list[Coroutine[Any, Any, None]]) -> None:
+    await asyncio.gather(*work)

@@ -9,7 +9,9 @@ import re
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from voxtra.agent.agent import Agent
 from voxtra.agent.client import AgentClient
+from voxtra.agent.conversation import Conversation, ConversationResult
 from voxtra.agent.mouth import SayResult
 from voxtra.agent.pipeline import VoicePipeline
 from voxtra.ari import ARIClient, ChannelDtmfReceived, Event
@@ -257,6 +259,35 @@ class CallSession(Sounds, Handover):
             if heard is not None or not pipeline.line.closed.done() or await self._over():
                 return heard
             log.info("%s: its sound broke off while the caller was listened to: opened again", self.id)
+
+    async def converse(self, agent: Agent) -> ConversationResult:
+        """Let an agent talk with the caller, until one of them ends it.
+
+        It uses the same ears, mouth and history as ``say``, ``listen`` and ``agent``; so write one or the
+        other, they never both answer. A call whose conversation has ended goes on: hang up, or transfer it.
+
+        Returns:
+            ``reason``: ``hangup``, ``ended`` (the agent hung up), ``transferred``, ``silence``,
+            ``max_duration``, ``failed``.
+
+        Raises:
+            PipelineNotConfiguredError: (a RuntimeError) STT, TTS or LLM is missing.
+            CallEndedError: the call was over already.
+        """
+        await self._alive()
+        for kind, part in (
+            ("stt", self._shared.speech.stt),
+            ("tts", self._shared.speech.tts),
+            ("llm", agent.llm or self._shared.llm),
+        ):
+            if part is None:
+                raise PipelineNotConfiguredError(kind)
+        if agent.greeting and self._answered_at is None:
+            await self._live.prepare_words(agent.greeting, agent.voice)
+        await self._ready()
+        return await Conversation(
+            agent, pipeline=self._live.conversation, client=self.agent, call=self, emit=self._emit
+        ).run()
 
     async def _over(self) -> bool:
         """Whether a line that closed was the call's end, or only its own."""

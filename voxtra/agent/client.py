@@ -51,7 +51,15 @@ class AgentClient:
         self.history: list[Message] = []
         self.tools: Sequence[dict[str, Any]] = ()
         self.times = TurnTimes()
+        self.last: AgentResponseEvent | None = None
+        """The newest complete answer of the model."""
         self._unfinished: Message | None = None  # the newest reply, when its stream was closed early
+
+    def use(self, *, llm: LLM | None, instructions: str, tools: Sequence[dict[str, Any]]) -> None:
+        """Go on as another agent: its model (None: as before), instructions and tools."""
+        self._llm = llm or self._llm
+        self.instructions = instructions or self.instructions
+        self.tools = tools
 
     @property
     def messages(self) -> list[Message]:
@@ -140,6 +148,7 @@ class AgentClient:
         calls = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in reply.calls]
         usage = {"input_tokens": reply.usage.input_tokens, "output_tokens": reply.usage.output_tokens}
         event = AgentResponseEvent(text=reply.text, tool_calls=calls, data=usage)
+        self.last = event
         self._emit(event)
         return event
 

@@ -75,11 +75,15 @@ class VoicePipeline:
         self._speech = speech
         self._emit = emit
         self._loop = asyncio.get_running_loop()
+        self._own_turns = turns
         self._machine = TurnMachine(turns)
         self._mouth = Mouth(line, speech.tts, self._audible)
         self._saying: TurnTimes = TurnTimes()
         self._turns: deque[tuple[TurnEnded, UserTranscriptEvent]] = deque(maxlen=MAX_TURNS)
         self._changed = asyncio.Event()
+        self._lost = False
+        self.last_said: SayResult | None = None
+        """How the newest ``say`` ended."""
         self._ears: Ears | None = None
         line.closed.add_done_callback(self._wake)
         if speech.vad is not None:
@@ -125,6 +129,7 @@ class VoicePipeline:
                 self._said(self._mouth.last, audible=bool(times.played_at))
 
     def _said(self, result: SayResult, *, audible: bool) -> None:
+        self.last_said = result
         if result.reason != "finished":
             self.agent.cut_to_heard(result.text, result.heard)
         if audible:
@@ -162,8 +167,13 @@ class VoicePipeline:
 
     # ---- listening
 
-    async def listen(self, timeout: float | None = None) -> UserTranscriptEvent | None:
+    async def listen(self, timeout: float | None = None, *, lost: bool = False) -> UserTranscriptEvent | None:
         """The caller's next turn; None when none began within ``timeout`` s, or the call ended.
+
+        Args:
+            timeout: s, None for ever.
+            lost: also return, with no text, when the agent was interrupted by what turned out to be no
+                turn: somebody has to go on speaking then.
 
         A turn that has begun is waited for to its end, however long the caller speaks.
 
@@ -184,6 +194,9 @@ class VoicePipeline:
             if left is not None and left <= 0:
                 self._emit(VoxtraEvent(type=EventType.SILENCE_DETECTED, data={"seconds": timeout}))
                 return None
+            if lost and self._lost:
+                self._lost = False
+                return UserTranscriptEvent(text="", is_final=False)
             self._changed.clear()
             try:
                 async with asyncio.timeout(left):
@@ -191,6 +204,22 @@ class VoicePipeline:
             except TimeoutError:
                 continue  # somebody may have begun to speak just now
         return self._turns.popleft()[1]
+
+    def take_turn(self) -> UserTranscriptEvent | None:
+        """A turn that waits already, None when there is none."""
+        self._forget_stale()
+        return self._turns.popleft()[1] if self._turns else None
+
+    def unheard(self) -> str:
+        """What the caller did not hear of what was said last, "" when all was heard."""
+        said = self.last_said
+        if said is None or said.reason != "interrupted":
+            return ""
+        return " ".join(said.text.split()[len(said.heard.split()) :])
+
+    def use_turns(self, turns: TurnDetection | None) -> None:
+        """Other settings of turn-taking from now on; None = those of the beginning."""
+        self._machine.settings = turns or self._own_turns
 
     def _forget_stale(self) -> None:
         now = self._loop.time() * 1000
@@ -214,7 +243,8 @@ class VoicePipeline:
                 self._let_sound()
             case TurnEnded():
                 self._turn_ended(decision)
-            case TurnDropped(reason=reason):
+            case TurnDropped(reason=reason, interrupted=interrupted):
+                self._lost = self._lost or interrupted
                 self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data={"dropped": reason}))
                 self._wake()
             case _:
@@ -248,6 +278,7 @@ class VoicePipeline:
                 decided_at=turn.decided_at,
                 silence_ms=self._machine.settings.silence_threshold_ms,
             )
+        self._lost = False
         self._wake()
 
     def _heard_part(self, transcript: Transcript) -> None:

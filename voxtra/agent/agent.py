@@ -1,0 +1,173 @@
+"""What an agent is: its words, its tools, its patience. The conversation itself is in ``conversation``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from voxtra.agent.tools import Tool, ToolLike, tools_of
+from voxtra.errors import CallError, ConfigurationError
+from voxtra.speech.base import LLM
+from voxtra.turns import TurnDetection
+
+
+@dataclass(kw_only=True)
+class Agent:
+    """An agent for ``await call.converse(agent)``. One object serves any number of calls.
+
+    Attributes:
+        instructions: the system prompt.
+        name: for logs, events and hand-offs.
+        greeting: said first; "" lets the caller begin.
+        tools: typed functions or :class:`Tool` objects.
+        voice: one of the TTS's voices, None = its own.
+        llm: its model; None = the app's.
+        turn_detection: settings of turn-taking; None = the app's.
+        filler: said when a reply or a tool is late. Several are used in turn.
+        filler_after_s: from when on it is late.
+        idle_s: silence of the caller after which the next of ``idle_reprompts`` is said.
+        idle_reprompts: then ``goodbye`` is said, and the call hung up.
+        goodbye: said before the conversation is ended for silence or for its length; "" says nothing.
+        max_duration_s: the conversation's longest duration; None = without end.
+        apology: said when the model or the voice failed.
+        max_failures: after so many in a row the conversation ends with ``failed``.
+        reply_s: longest wait for the first word of a reply, s.
+        max_tool_rounds: how often in one turn results may go back to the model.
+        max_tool_calls: budget of one conversation.
+    """
+
+    instructions: str = ""
+    name: str = "agent"
+    greeting: str = ""
+    greeting_interruptible: bool = True
+    tools: Sequence[ToolLike] = ()
+    voice: str | None = None
+    llm: LLM | None = None
+    turn_detection: TurnDetection | Mapping[str, Any] | None = None
+    filler: Sequence[str] = ("One moment, please.",)
+    filler_after_s: float = 2.0
+    idle_s: float = 10.0
+    idle_reprompts: Sequence[str] = ("Are you still there?",)
+    goodbye: str = "Goodbye."
+    max_duration_s: float | None = None
+    apology: str = "I am sorry, I did not catch that. Could you say it again?"
+    max_failures: int = 2
+    reply_s: float = 15.0
+    max_tool_rounds: int = 5
+    max_tool_calls: int = 50
+    by_name: dict[str, Tool] = field(init=False, repr=False)
+    """The tools by name."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.filler, str):
+            self.filler = (self.filler,)
+        if isinstance(self.idle_reprompts, str):
+            self.idle_reprompts = (self.idle_reprompts,)
+        for name in ("filler_after_s", "idle_s", "reply_s"):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"Agent({name}={getattr(self, name)!r}): seconds, more than 0")
+        if self.turn_detection is not None:
+            self.turn_detection = TurnDetection.of(self.turn_detection)
+        self.by_name = tools_of(self.tools)
+
+
+class _Call(Protocol):
+    """What the built-in tools ask of a call."""
+
+    async def hangup(self) -> None:
+        """See CallSession."""
+
+    async def transfer_to(self, endpoint: str, **options: Any) -> Any:
+        """See CallSession."""
+
+    async def send_dtmf(self, dtmf: str) -> None:
+        """See CallSession."""
+
+
+def end_call(description: str = "Hang up, once you have said goodbye.") -> Tool:
+    """A tool that ends the call when the reply was heard."""
+
+    async def end_call(call: Any) -> str:
+        await call.hangup()
+        return "The call has ended."
+
+    return Tool(end_call, description=description, terminal=True)
+
+
+def transfer(destinations: Mapping[str, str], *, timeout: float = 30) -> Tool:
+    """A tool that transfers the call to one of some named destinations; the model never sees a number.
+
+    Args:
+        destinations: alias → endpoint: ``{"sales": "PJSIP/sales", "doctor": "+4420..."}``.
+        timeout: how long it may ring, s.
+    """
+    if not destinations:
+        raise ConfigurationError("transfer(): name at least one destination, like {'sales': 'PJSIP/sales'}")
+    names = ", ".join(destinations)
+
+    async def transfer_call(destination: str, call: Any) -> str:
+        if destination not in destinations:
+            raise CallError(f"there is no destination {destination!r}; there are {names}")
+        result = await call.transfer_to(destinations[destination], timeout=timeout)
+        return "The caller is connected." if result else f"Not connected: {result.reason}."
+
+    return Tool(
+        transfer_call,
+        description=f"Connect the caller with somebody else. Destinations: {names}.",
+        terminal=True,
+        timeout_s=timeout + 15,
+    )
+
+
+def press_keys() -> Tool:
+    """A tool that presses keys towards the far end, for menus of other systems."""
+
+    async def press_keys(keys: str, call: Any) -> str:
+        await call.send_dtmf(keys)
+        return "Pressed."
+
+    return Tool(press_keys, description="Press keys of the telephone: 0-9 * #, w is a pause.")
+
+
+def current_time(zone: str = "UTC") -> Tool:
+    """A tool that tells date and time in ``zone`` (``"Europe/London"``)."""
+    try:
+        where = ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ConfigurationError(f"current_time({zone!r}): a zone like 'Europe/London' is wanted") from None
+
+    async def current_time() -> str:
+        return datetime.now(where).strftime("%A, %d %B %Y, %H:%M") + f" ({zone})"
+
+    return Tool(current_time, description="Date and time now.")
+
+
+@dataclass(slots=True, frozen=True)
+class Handoff:
+    """What a hand-off tool returns: who goes on, and whether with what was said so far."""
+
+    agent: Agent
+    with_history: bool = True
+
+
+def handoff(agent: Agent, *, description: str = "", with_history: bool = True) -> Tool:
+    """A tool that lets another agent go on with the conversation.
+
+    Args:
+        agent: who; its greeting is said.
+        description: when to use it, for the model.
+        with_history: whether it knows what was said so far.
+    """
+
+    async def hand_off() -> Handoff:
+        return Handoff(agent, with_history)
+
+    return Tool(
+        hand_off,
+        name=f"hand_off_to_{agent.name}".replace(" ", "_"),
+        description=description or f"Let {agent.name} go on with the conversation.",
+        terminal=True,
+    )
