@@ -23,6 +23,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.ari = FakeAri()
         self.transport = FakeTransport()
+        monkeypatch.setattr("voxtra.calls.switchboard.LATE_S", (0.0,))
         monkeypatch.setattr("voxtra.app.ARIClient", lambda *args, **settings: self.ari)
         monkeypatch.setattr("voxtra.app.open_transport", lambda settings: self.transport)
         self.app = VoxtraApp(app_name="test", **options)

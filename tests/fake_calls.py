@@ -100,6 +100,12 @@ class FakeAri:
         await self.carry_out("connect", {})
         self.resync()
 
+    async def leave(self) -> None:
+        await self.carry_out("leave", {})
+
+    def _channels_list(self) -> list[Channel]:
+        return list(self.channels_there.values())
+
     async def close(self) -> None:
         self.ready = False
         await self.carry_out("close", {})
@@ -161,6 +167,7 @@ class FakeAri:
 
     def _channels_continue_in_dialplan(self, channel_id: str) -> None:
         self.tell(StasisEnd(channel=self._there(channel_id, "continue")))
+        del self.channels_there[channel_id]
 
     def _channels_external_media(self, app: str, channel_id: str, **_: Any) -> Channel:
         return self.arrive(channel_id, name=f"WebSocket/{channel_id}")

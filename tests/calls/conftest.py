@@ -27,6 +27,11 @@ async def arrivals():
     return []
 
 
+@pytest.fixture(autouse=True)
+def no_latecomers(monkeypatch):
+    monkeypatch.setattr("voxtra.calls.switchboard.LATE_S", (0.0,))
+
+
 @pytest.fixture
 async def switchboard(ari, arrivals):
     board = Switchboard(ari, arrivals.append)

@@ -125,10 +125,22 @@ async def test_clearing_up_never_fails(ari: FakeAri, switchboard: Switchboard, e
     await switchboard.gone(ari.channels.hangup(channel_id="x"))  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("how", ["replaced", "lost"])
+async def test_an_application_that_is_no_longer_ours_is_not_swept(ari: FakeAri, how: str) -> None:
+    board = Switchboard(ari, lambda event: None)
+    ari.channels_there = {"theirs": channel("theirs")}
+    if how == "replaced":
+        ari.ready = False
+    else:
+        ari.answers["channels.list"] = ARIConnectionLostError("GET", "/channels")
+    await board.close()
+    assert set(ari.channels_there) == {"theirs"}
+
+
 async def test_close_finishes_chores_and_cuts_what_hangs(
     ari: FakeAri, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voxtra.calls.switchboard.CLOSE_S", 0.05)
+    monkeypatch.setattr("voxtra.calls.switchboard.CLOSE_S", 0.3)
     board = Switchboard(ari, lambda event: None)
     done = []
 
@@ -144,7 +156,14 @@ async def test_close_finishes_chores_and_cuts_what_hangs(
 
     board.chore(work())
     board.chore(hangs())
+    ari.channels_there = {
+        "late": channel("late"),
+        "vx-media-late": channel("vx-media-late"),
+        "theirs": channel("theirs", "other"),
+    }
     await board.close()
     assert done == ["work", "cut"]
+    assert set(ari.channels_there) == {"theirs"}, "who came while the application went is not left in it"
+    assert ari.asked_for("channels.continue_in_dialplan") == [{"channel_id": "late"}]
     ari.arrive("late")  # nobody listens any more
     ari.tell(StasisEnd(channel=Channel(id="late")))

@@ -217,3 +217,29 @@ async def test_two_apps_leave_each_others_channels_alone(asterisk: PrivateAsteri
         await first.send_dtmf("1")
         await first.ended()
     assert (one.results, two.results) == (["1"], ["2"])
+
+
+async def test_stopped_while_calls_begin(asterisk: PrivateAsterisk) -> None:
+    """Calls on their way in are hung up or go back to the dialplan; none is left in an app that is gone."""
+    failures = Failures(VoxtraError)
+
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await failures(call)
+
+    async with ARIClient(asterisk.ari_url, asterisk.ari_user, asterisk.ari_password) as other:
+        for number in range(10):
+            async with running(asterisk, handler, tts=Beeps(), alone=False) as rig, rig.phone() as phone:
+                calls = [await phone.dial("100") for _ in range(5)]
+                await asyncio.sleep(number * 0.004)
+                await asyncio.wait_for(rig.app.stop(0), 10)
+                await asyncio.sleep(0.1)
+                there = await other.channels.list()
+                assert [each for each in there if each.dialplan.app_name == "Stasis"] == []
+                assert await other.bridges.list() == []
+                for call in calls:
+                    await call.hangup()
+            assert rig.types().count("call.started") == rig.types().count("call.ended")
+            async with asyncio.timeout(5):
+                while await other.channels.list():
+                    await asyncio.sleep(0.02)
+    assert failures.seen == []

@@ -223,6 +223,13 @@ class ARIClient:
         await self._release()
         self._fanout.end()
 
+    async def leave(self) -> None:
+        """Close the events WebSocket alone: Asterisk knows the application no longer. Idempotent.
+
+        Requests go on, over HTTP, until ``close``.
+        """
+        await self._connection.close()
+
     async def _release(self) -> None:
         await self._connection.close()
         session, self._session, self._http = self._session, None, None

@@ -9,7 +9,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from voxtra.ari import ARIClient, Channel, Event, Snapshot, StasisStart, subjects
-from voxtra.errors import ARIConnectionLostError, ARIError, ARINotFoundError, TelephonyConnectionError
+from voxtra.errors import (
+    ARIConnectionLostError,
+    ARIError,
+    ARINotFoundError,
+    TelephonyConnectionError,
+    TelephonyError,
+)
 
 log = logging.getLogger("voxtra.calls")
 
@@ -18,6 +24,9 @@ PREFIX = "vx-"
 
 CLOSE_S = 5.0
 """How long ``close`` waits for clean-up under way."""
+
+LATE_S = (0.0, 0.05, 0.15)
+"""When ``close`` looks for latecomers: Asterisk notices some ms late that the application has gone."""
 
 Mailbox = Callable[[Event], None]
 
@@ -144,15 +153,37 @@ class Switchboard:
             log.warning("clearing up: %s", error)
 
     async def close(self) -> None:
-        """Stop listening, and finish what clean-up is under way."""
+        """Stop listening, finish what clean-up is under way, and leave no call behind in the application."""
         for off in self._off:
             off()
+        if self._ari.ready:  # else the application may be another client's by now
+            await self._send_back()
         chores = set(self._chores)
         if chores:
             await asyncio.wait(chores, timeout=CLOSE_S)
         for task in chores:
             task.cancel()
         await asyncio.gather(*chores, return_exceptions=True)
+
+    async def _send_back(self) -> None:
+        """A call that comes while the application goes would stay in it, unheard: back to the dialplan."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._ari.leave()
+                for wait_s in LATE_S:
+                    await asyncio.sleep(wait_s)
+                    for channel in await self._ari.channels.list():
+                        if _app_of(channel)[:1] == [self._ari.app]:
+                            await self._send_back_one(channel.id)
+        except (TelephonyError, TimeoutError) as error:
+            log.warning("stopping: calls that have just come may be left in the application: %s", error)
+
+    async def _send_back_one(self, channel_id: str) -> None:
+        if channel_id.startswith(PREFIX):
+            await self._drop_channel(channel_id)
+        else:
+            log.info("call %s goes back to the dialplan: the app is going", channel_id)
+            await self.gone(self._ari.channels.continue_in_dialplan(channel_id=channel_id))
 
 
 def _app_of(channel: Channel) -> list[str]:
