@@ -383,6 +383,7 @@ async def test_the_far_end_wants_a_transfer(asterisk: PrivateAsterisk, agent: Ph
     async with running(asterisk, handler) as rig, rig.phone() as phone:
         first = await phone.dial("1")
         await first.answered()
+        await asyncio.sleep(0.3)
         assert await first.refer("2000") >= 300
         second = await phone.dial("2")
         await second.answered()
