@@ -21,6 +21,8 @@ PROVIDERS = {
     "webrtc": ("voxtra.speech.webrtc", "WebRTCVAD"),
     "intents": ("voxtra.speech.intents", "IntentLLM"),
     "openai": ("voxtra.speech.openai", "OpenAILLM"),
+    "anthropic": ("voxtra.speech.anthropic", "AnthropicLLM"),
+    "gemini": ("voxtra.speech.gemini", "GeminiLLM"),
 }
 """Providers by the name they have in a configuration: module and class, imported when used."""
 
