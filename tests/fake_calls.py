@@ -74,6 +74,7 @@ class FakeAri:
         self.deaf = False
         """The connection is down, and events are lost."""
         self.last_error: Exception | None = None
+        self.attempts = 0
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.answers: dict[str, Any] = {}
         self.gates: dict[str, asyncio.Event] = {}
@@ -165,7 +166,7 @@ class FakeAri:
         self._there(channel_id, "")
         self.gone(channel_id)
 
-    def _channels_continue_in_dialplan(self, channel_id: str) -> None:
+    def _channels_continue_in_dialplan(self, channel_id: str, **_: Any) -> None:
         self.tell(StasisEnd(channel=self._there(channel_id, "continue")))
         del self.channels_there[channel_id]
 

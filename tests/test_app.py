@@ -10,7 +10,7 @@ import pytest
 from fake_app import World, running
 from fake_calls import breathe
 
-from voxtra import CallSession, Router, VoxtraApp
+from voxtra import AppState, CallSession, Router, VoxtraApp
 from voxtra.ari.state import ConnectionState
 from voxtra.config import VoxtraConfig
 from voxtra.errors import (
@@ -176,7 +176,7 @@ async def test_before_the_start() -> None:
 
 async def test_start_twice(monkeypatch: Patch) -> None:
     async with running(monkeypatch) as world:
-        with pytest.raises(ConfigurationError, match="running already"):
+        with pytest.raises(ConfigurationError, match="ready already"):
             await world.app.start()
         assert world.app.is_ready
 
@@ -334,7 +334,7 @@ async def test_a_hook_may_stop_the_app(monkeypatch: Patch) -> None:
 # ---- stopping
 
 
-async def test_stop_drains_then_hangs_up_then_runs_the_hooks(monkeypatch: Patch) -> None:
+async def test_stop_drains_then_gives_back_then_runs_the_hooks(monkeypatch: Patch) -> None:
     order: list[str] = []
 
     async def handler(call: CallSession) -> None:
@@ -365,9 +365,134 @@ async def test_stop_drains_then_hangs_up_then_runs_the_hooks(monkeypatch: Patch)
         assert not world.app.is_ready
         with pytest.raises(NotConnectedError, match="is stopping"):
             await world.app.originate("PJSIP/alice")
+        assert world.app.state is AppState.DRAINING
         await asyncio.gather(stopping, again)
-        assert world.ari.asked_for("channels.continue_in_dialplan") == [{"channel_id": "late"}]
+        back = [("late", "draining"), ("long", "leftover")]
+        assert [a["channel_id"] for a in world.ari.asked_for("channels.continue_in_dialplan")] == [
+            "late",
+            "long",
+        ]
+        assert [
+            (a["channel_id"], a["value"])
+            for a in world.ari.asked_for("channels.set_channel_var")
+            if a["variable"] == "VOXTRA_RETURNED"
+        ] == back
+        assert {"channel_id": "long", "reason": "normal"} not in world.ari.asked_for("channels.hangup")
     assert order == ["ended short", "ended long", "hook", "last hook"]
+
+
+@pytest.mark.parametrize(
+    ("goto", "said"),
+    [
+        ("", {}),
+        ("3", {"priority": 3}),
+        ("no-app", {"label": "no-app"}),
+        ("t,1", {"extension": "t", "priority": 1}),
+        ("ivr-down,s,1", {"context": "ivr-down", "extension": "s", "priority": 1}),
+        ("ivr-down,100,start", {"context": "ivr-down", "extension": "100", "label": "start"}),
+    ],
+)
+async def test_where_calls_go_back_to(monkeypatch: Patch, goto: str, said: dict[str, Any]) -> None:
+    monkeypatch.setenv("VOXTRA_DRAIN_GOTO", goto)
+    async with running(monkeypatch, stays) as world:
+        session = world.call()
+        await breathe()
+        await world.app.stop(0)
+        assert world.ari.asked_for("channels.continue_in_dialplan") == [{"channel_id": "caller", **said}]
+    assert session.end is not None
+    assert session.end.reason == "left"
+    assert world.types()[-2:] == ["call.ended", "session.destroyed"]
+
+
+@pytest.mark.parametrize("goto", ["a,b,c,d", "a b", "s,,1", "x;y"])
+def test_where_calls_cannot_go_back_to(monkeypatch: Patch, goto: str) -> None:
+    monkeypatch.setenv("VOXTRA_DRAIN_GOTO", goto)
+    assert "drain.goto" in complaint(VoxtraApp)
+
+
+async def test_what_is_left_is_hung_up_when_the_settings_say_so(monkeypatch: Patch) -> None:
+    monkeypatch.setenv("VOXTRA_DRAIN_LEFTOVER", "hangup")
+    async with running(monkeypatch, stays) as world:
+        session = world.call()
+        await breathe()
+        await world.app.stop(0)
+        assert world.ari.asked_for("channels.continue_in_dialplan") == []
+    assert session.end is not None
+    assert session.end.reason == "local"
+
+
+async def test_a_call_that_we_placed_has_no_dialplan_to_go_back_to(monkeypatch: Patch) -> None:
+    async with running(monkeypatch) as world:
+        placing = asyncio.ensure_future(world.app.originate("PJSIP/alice"))
+        await breathe()
+        (asked,) = world.ari.asked_for("channels.originate_with_id")
+        world.ari.arrive(asked["channel_id"], state="Up")
+        session = await placing
+        await world.app.stop(0)
+        assert world.ari.asked_for("channels.continue_in_dialplan") == []
+    assert session.end is not None
+    assert session.end.reason == "local"
+
+
+async def test_a_call_that_the_dialplan_will_not_have_is_hung_up(monkeypatch: Patch) -> None:
+    async with running(monkeypatch, stays) as world:
+        session = world.call()
+        await breathe()
+        world.ari.answers["channels.continue_in_dialplan"] = ARIConnectionLostError("POST", "/continue")
+        await world.app.stop(0)
+    assert session.end is not None
+    assert session.end.reason == "local"
+
+
+async def test_patience_can_be_cut_short(monkeypatch: Patch) -> None:
+    async with running(monkeypatch, stays) as world:
+        for _ in range(2):  # and the next stop is patient again
+            world.call()
+            await breathe()
+            stopping = asyncio.ensure_future(world.app.stop(60))
+            await breathe()
+            assert not stopping.done()
+            await asyncio.wait_for(world.app.stop(0), 3)
+            assert stopping.done()
+            world.ari.channels_there.clear()
+            await world.app.start()
+            world.ari.ready = True
+
+
+async def test_states_and_health(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    app = world.app
+    seen = [app.health()]
+    gate = world.ari.gates["connect"] = asyncio.Event()
+    starting = asyncio.ensure_future(app.start())
+    await breathe()
+    seen.append(app.health())
+    gate.set()
+    await starting
+    world.call()
+    seen.append(app.health())
+    world.ari.ready, world.ari.last_error = False, TelephonyConnectionError("no answer")
+    for callback in world.ari._listeners["state"]:
+        callback(ConnectionState.LOST)
+    seen.append(app.health())
+    world.ari.ready, world.ari.last_error = True, None
+    for callback in world.ari._listeners["state"]:
+        callback(ConnectionState.READY)
+    seen.append(app.health())
+    world.ari.last_error = TelephonyConnectionError("another client has the name")
+    for callback in world.ari._listeners["state"]:
+        callback(ConnectionState.REPLACED)
+    seen.append(app.health())
+    await app.stop()
+    seen.append(app.health())
+    assert [each["state"] for each in seen] == [
+        "new", "starting", "ready", "lost", "ready", "failed", "stopped"
+    ]  # fmt: skip
+    assert [each["ready"] for each in seen] == [False, False, True, False, True, False, False]
+    assert [each["calls"] for each in seen] == [0, 0, 1, 1, 1, 1, 0]
+    assert [each["error"] for each in seen][3:6] == ["no answer", "", "another client has the name"]
+    assert sorted(each["since"] for each in seen) == [each["since"] for each in seen]
+    assert seen[0]["app"] == "test"
 
 
 async def test_a_handler_may_stop_the_app(monkeypatch: Patch) -> None:
@@ -390,7 +515,10 @@ async def test_stop_without_asterisk(monkeypatch: Patch) -> None:
         session = world.call()
         await breathe()
         lost = ARIConnectionLostError("DELETE", "/x")
-        world.ari.answers |= {"channels.hangup": lost, "wait_ready": TelephonyConnectionError("closed")}
+        closed = TelephonyConnectionError("closed")
+        world.ari.answers |= {
+            "channels.hangup": lost, "channels.set_channel_var": lost, "wait_ready": closed
+        }  # fmt: skip
         await asyncio.wait_for(world.app.stop(0), 3)
         world.ari.answers.clear()
     assert session.end is not None

@@ -12,6 +12,7 @@ import voxtra
 
 NAMES = [
     "ARIClient",
+    "AppState",
     "AudioChunk",
     "AudioCodec",
     "CallDirection",
@@ -32,6 +33,8 @@ NAMES = [
     "VoxtraEvent",
     "WebhookSink",
     "__version__",
+    "run",
+    "serve",
 ]
 
 DOCUMENTED_PATHS = {

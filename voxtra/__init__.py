@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from voxtra.provisioning import SIPTrunk
     from voxtra.recording import CompositeSink, LocalFileSink, RecordingMetadata, RecordingSink, WebhookSink
     from voxtra.router import DispatchRule, Router
+    from voxtra.serving import run, serve
     from voxtra.session import CallSession
     from voxtra.turns import TurnDetection
-    from voxtra.types import AudioChunk, AudioCodec, CallDirection, CallState
+    from voxtra.types import AppState, AudioChunk, AudioCodec, CallDirection, CallState
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,9 @@ _HOMES = {
     "Router": "router",
     "CallSession": "session",
     "TurnDetection": "turns",
+    "run": "serving",
+    "serve": "serving",
+    "AppState": "types",
     "AudioChunk": "types",
     "AudioCodec": "types",
     "CallDirection": "types",
@@ -56,6 +60,7 @@ _HOMES = {
 
 __all__ = [
     "ARIClient",
+    "AppState",
     "AudioChunk",
     "AudioCodec",
     "CallDirection",
@@ -76,6 +81,8 @@ __all__ = [
     "VoxtraEvent",
     "WebhookSink",
     "__version__",
+    "run",
+    "serve",
 ]
 
 

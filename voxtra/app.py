@@ -7,9 +7,9 @@ import contextlib
 import inspect
 import logging
 import re
-import signal
+import time
 from collections.abc import Callable, Mapping
-from enum import Enum
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel
@@ -19,7 +19,6 @@ from voxtra.agent.pipeline import SpeechSetup
 from voxtra.ari import ARIClient, ConnectionState
 from voxtra.calls.dial import endpoint_of
 from voxtra.calls.fetch import SoundFetcher
-from voxtra.calls.leg import first_of
 from voxtra.calls.switchboard import Switchboard
 from voxtra.config import VoxtraConfig
 from voxtra.errors import (
@@ -36,9 +35,11 @@ from voxtra.media.line import Transport
 from voxtra.media.transports import open_transport
 from voxtra.parts import load_speech, register_routes, warm_up
 from voxtra.router import Router, on_call_is_old
+from voxtra.serving import StoppedError, run, serve
 from voxtra.session import CallSession
 from voxtra.speech.base import LLM, STT, TTS, VAD
 from voxtra.turns import LISTENING, TurnDetection
+from voxtra.types import AppState
 
 if TYPE_CHECKING:
     from voxtra.recording.sink import RecordingSink
@@ -50,18 +51,6 @@ Hook = Callable[[], Any]
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Middleware)
 P = TypeVar("P", STT, TTS, LLM, VAD)
-
-
-class _Phase(Enum):
-    NEW = "new"
-    STARTING = "starting"
-    RUNNING = "running"
-    DRAINING = "draining"
-    STOPPED = "stopped"
-
-
-class _StoppedError(NotConnectedError):
-    """Not a failure: somebody called ``stop``."""
 
 
 class VoxtraApp:
@@ -91,7 +80,8 @@ class VoxtraApp:
             to differ from :data:`~voxtra.turns.LISTENING`.
         instructions: the system prompt of every call's conversation.
         media: settings of the media transport, see :class:`~voxtra.config.MediaConfig`.
-        drain_s: how long ``stop`` lets calls go on before it hangs them up.
+        drain_s: how long ``stop`` lets calls go on; else VOXTRA_DRAIN_GRACE, else 10. What is left then goes
+            back to the dialplan, see :class:`~voxtra.config.DrainConfig`.
         private_urls: let ``play_url`` fetch from private networks and from this machine.
         apology: what a caller hears before the hang-up when the handler failed: words (with a TTS), or a
             prompt like ``"sound:tt-somethingwrong"``.
@@ -118,7 +108,7 @@ class VoxtraApp:
         turn_detection: TurnDetection | dict[str, Any] | None = None,
         instructions: str = "",
         media: Mapping[str, Any] | None = None,
-        drain_s: float = 5.0,
+        drain_s: float | None = None,
         private_urls: bool = False,
         apology: str = "",
     ) -> None:
@@ -127,8 +117,8 @@ class VoxtraApp:
         if recording_sink is not None and not hasattr(recording_sink, "on_recording_complete"):
             raise ConfigurationError(f"recording_sink={recording_sink!r}: should be a RecordingSink")
         checked("instructions", instructions, (str,), "text")
-        checked("drain_s", drain_s, (int, float), "seconds, 0 or more")
-        if not drain_s >= 0:
+        checked("drain_s", drain_s, (int, float, type(None)), "seconds, 0 or more")
+        if drain_s is not None and not drain_s >= 0:
             raise ConfigurationError(f"drain_s={drain_s!r}: should be seconds, 0 or more")
         keywords: dict[str, Any] = {
             "asterisk.url": ari_url or None,
@@ -136,6 +126,7 @@ class VoxtraApp:
             "asterisk.password": ari_password or None,
             "asterisk.app_name": app_name or None,
             "asterisk.reconnect_interval": reconnect_interval,
+            "drain.grace": drain_s,
             **{f"media.{name}": value for name, value in (media or {}).items()},
         }
         self._keywords = {name: value for name, value in keywords.items() if value is not None}
@@ -150,7 +141,6 @@ class VoxtraApp:
         self._turns = TurnDetection.of(turn_detection, base=LISTENING)
         self._instructions = instructions
         self.recording_sink = recording_sink
-        self._drain_s = drain_s
         self._private_urls = private_urls
         self._apology = apology
         self._startup: list[Hook] = []
@@ -158,7 +148,8 @@ class VoxtraApp:
         self._listeners: list[tuple[EventType | None, Callable[..., Any]]] = []
         self.middlewares: list[Middleware] = []
         """Run around every call's handler, the first one outermost."""
-        self._phase = _Phase.NEW
+        self._phase = AppState.NEW
+        self._told = AppState.NEW, time.time()
         self._exchange = Exchange(self.router, self.middlewares, self._listeners)
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -192,7 +183,7 @@ class VoxtraApp:
         Raises:
             ConfigurationError: the app is started already.
         """
-        if self._phase not in (_Phase.NEW, _Phase.STOPPED):
+        if not self._at_rest:
             raise ConfigurationError("settings can't change while the app runs: stop() it first")
         checked("settings", settings, (VoxtraConfig,), "a VoxtraConfig")
         self.settings = settings
@@ -274,14 +265,60 @@ class VoxtraApp:
         return self._exchange.sessions.get(session_id)
 
     @property
+    def state(self) -> AppState:
+        """Where the app stands: new, starting, ready, lost, failed, draining or stopped."""
+        if self._phase is AppState.READY and self._shared is not None:
+            if self._broken is not None and self._broken.done():
+                return AppState.FAILED
+            return AppState.READY if self._shared.ari.ready else AppState.LOST
+        return self._phase
+
+    @property
+    def _at_rest(self) -> bool:
+        return self._phase in (AppState.NEW, AppState.STOPPED)
+
+    @property
     def is_running(self) -> bool:
         """True between ``start`` and ``stop``."""
-        return self._phase in (_Phase.RUNNING, _Phase.DRAINING)
+        return self._phase in (AppState.READY, AppState.DRAINING)
 
     @property
     def is_ready(self) -> bool:
         """True while calls are taken: running, and Asterisk connected."""
-        return self._phase is _Phase.RUNNING and self._shared is not None and self._shared.ari.ready
+        return self.state is AppState.READY
+
+    def health(self) -> dict[str, Any]:
+        """How it is, as ``/readyz`` tells it: JSON values only, no secrets.
+
+        Returns:
+            ``app``, ``asterisk`` (its address), ``state``, ``ready`` (whether calls are taken), ``since``
+            (ISO 8601, when this state began), ``calls`` (how many live), ``error`` (why Asterisk can't be
+            reached, "" when it can), ``attempts`` (tries to reach it that failed).
+        """
+        state = self._note()
+        ari = self._shared.ari if self._shared is not None else None
+        error = ari.last_error if ari is not None else None
+        return {
+            "app": self.app_name,
+            "asterisk": self.settings.asterisk.url,
+            "state": str(state),
+            "ready": state is AppState.READY,
+            "since": datetime.fromtimestamp(self._told[1], UTC).isoformat(timespec="milliseconds"),
+            "calls": len(self._exchange.sessions),
+            "error": str(error) if error is not None else "",
+            "attempts": ari.attempts if ari is not None else 0,
+        }
+
+    def _note(self) -> AppState:
+        """The state, and since when: noted at every change of it."""
+        state = self.state
+        if state is not self._told[0]:
+            self._told = state, time.time()
+        return state
+
+    def _enter(self, phase: AppState) -> None:
+        self._phase = phase
+        self._note()
 
     @property
     def ari(self) -> ARIClient:
@@ -305,29 +342,29 @@ class VoxtraApp:
             MediaError: a port of the media transport is taken.
             NotConnectedError: the app was stopped meanwhile.
         """
-        if self._phase not in (_Phase.NEW, _Phase.STOPPED):
+        if not self._at_rest:
             raise ConfigurationError(f"the app is {self._phase.value} already")
-        self._phase = _Phase.STARTING
+        self._enter(AppState.STARTING)
         self._resources = contextlib.AsyncExitStack()
         self._broken = asyncio.get_running_loop().create_future()
         self._starting = asyncio.ensure_future(self._start())
         try:
             await self._starting
         except BaseException as error:
-            if self._phase is _Phase.STARTING:
+            if self._phase is AppState.STARTING:
                 await self._release()
             elif isinstance(error, asyncio.CancelledError) and self._starting.cancelled():
                 raise await self._stopped_meanwhile() from None
             raise
-        if self._phase is not _Phase.STARTING:
+        if self._phase is not AppState.STARTING:
             raise await self._stopped_meanwhile()
-        self._phase = _Phase.RUNNING
+        self._enter(AppState.READY)
         self._exchange.open()
 
-    async def _stopped_meanwhile(self) -> _StoppedError:
+    async def _stopped_meanwhile(self) -> StoppedError:
         if self._stopping is not None:
             await asyncio.shield(self._stopping)
-        return _StoppedError("the app was stopped while it started")
+        return StoppedError("the app was stopped while it started")
 
     async def _start(self) -> None:
         settings = self.settings
@@ -358,6 +395,7 @@ class VoxtraApp:
             apology=self._apology,
             sounds=self._sounds(),
             trunk=settings.trunk,
+            drain=settings.drain,
         )
         self._exchange.shared = self._shared
         await ari.connect()
@@ -392,24 +430,28 @@ class VoxtraApp:
         """Take no more calls, let those that live end, run the shutdown hooks, disconnect. Idempotent.
 
         A start under way is given up. May be called from a call's handler, which then ends with its call.
+        With 0 while a stop is under way, it waits for calls no longer.
 
         Args:
-            drain_s: how long calls may go on before they are hung up; None = the app's own.
+            drain_s: how long calls may go on; None = the app's own. Those left then go back to the dialplan,
+                or are hung up, as the settings (``drain.leftover``) say.
         """
-        if self._phase in (_Phase.NEW, _Phase.STOPPED):
+        if self._at_rest:
             return
         if self._stopping is None or self._stopping.done():
             self._stopping = asyncio.ensure_future(self._stop(drain_s))
+        elif drain_s == 0:
+            self._exchange.hurry()
         await asyncio.shield(self._stopping)
 
     async def _stop(self, drain_s: float | None) -> None:
-        self._phase = _Phase.DRAINING
+        self._enter(AppState.DRAINING)
         self._exchange.shut()
         try:
             if self._starting is not None and not self._starting.done():
                 self._starting.cancel()
                 await asyncio.wait({self._starting})
-            await self._exchange.drain(self._drain_s if drain_s is None else drain_s)
+            await self._exchange.drain(self.settings.drain.grace if drain_s is None else drain_s)
             for hook in self._shutdown:
                 try:
                     await _run_hook(hook)
@@ -426,55 +468,21 @@ class VoxtraApp:
             log.exception("something could not be closed in order; everything else is closed")
         finally:
             self._shared = None
-            self._phase = _Phase.STOPPED
+            self._enter(AppState.STOPPED)
             if self._broken is not None and not self._broken.done():
-                self._broken.set_result(_StoppedError("the app was stopped"))
+                self._broken.set_result(StoppedError("the app was stopped"))
 
     async def run_async(self) -> None:
-        """Start, and run until SIGINT, SIGTERM or ``stop()``; then stop in good order.
+        """:func:`voxtra.serve` for this app alone.
 
         Raises:
             TelephonyError: the connection failed for good (password refused, name taken by another client).
         """
-        loop = asyncio.get_running_loop()
-        asked = asyncio.Event()
-        handled = []
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):  # not the main thread
-                loop.add_signal_handler(number, asked.set)
-                handled.append(number)
-        waits = [asyncio.ensure_future(asked.wait())]
-        try:
-            starting = asyncio.ensure_future(self.start())
-            waits.append(starting)  # type: ignore[arg-type]
-            await first_of(*waits)
-            if not starting.done():
-                return
-            starting.result()
-            broken = asyncio.ensure_future(self.wait_broken())
-            waits.append(broken)  # type: ignore[arg-type]
-            await first_of(waits[0], broken)
-            if broken.done():
-                raise broken.result()
-        except _StoppedError:
-            pass  # as somebody wished
-        finally:
-            for number in handled:
-                loop.remove_signal_handler(number)
-            await self.stop()
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        await serve(self)
 
     def run(self) -> None:
-        """:meth:`run_async` in a loop of its own, on uvloop where it is installed."""
-        try:
-            import uvloop
-        except ImportError:
-            asyncio.run(self.run_async())
-            return
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self.run_async())
+        """:func:`voxtra.run` for this app alone."""
+        run(self)
 
     async def wait_broken(self) -> TelephonyError:
         """Wait until the connection has failed for good, and return why. Also returns at ``stop``."""
@@ -483,6 +491,12 @@ class VoxtraApp:
         return await asyncio.shield(self._broken)
 
     def _connection(self, state: ConnectionState) -> None:
+        try:
+            self._say(state)
+        finally:
+            self._note()
+
+    def _say(self, state: ConnectionState) -> None:
         ari = self._shared.ari if self._shared is not None else None
         error = ari.last_error if ari is not None else None
         if state is ConnectionState.LOST:
@@ -537,7 +551,7 @@ class VoxtraApp:
         shared = self._shared
         if shared is None or not shared.ari.ready:
             raise NotConnectedError("the app is not connected to Asterisk: no call can be placed")
-        if self._phase is _Phase.DRAINING:
+        if self._phase is AppState.DRAINING:
             raise NotConnectedError("the app is stopping: no call can be placed")
         target = endpoint_of(endpoint, trunk=shared.trunk, context=context)
         given = {f"PJSIP_HEADER(add,{name})": value for name, value in _headers(headers).items()}

@@ -213,6 +213,35 @@ class VADConfig(Settings):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class DrainConfig(Settings):
+    """What becomes of calls when the app is told to stop.
+
+    Attributes:
+        grace: how long calls under way may go on, in s.
+        leftover: what becomes of those that are left then.
+        goto: where calls go back to, as in ``Goto()``: a priority or label, ``exten,priority`` or
+            ``context,exten,priority``; "" = behind ``Stasis()``.
+    """
+
+    section = "drain"
+    grace: float = Field(10.0, ge=0, le=86400, allow_inf_nan=False)
+    leftover: Literal["dialplan", "hangup"] = "dialplan"
+    goto: str = Field("", pattern=r"^([\w.+*#@-]+(,[\w.+*#@-]+){0,2})?$")
+
+
+class HealthConfig(Settings):
+    """Where ``/healthz`` and ``/readyz`` are answered over HTTP.
+
+    Attributes:
+        port: TCP port, 0 = a free one; none = nowhere.
+        host: address to listen on.
+    """
+
+    section = "health"
+    port: Port | None = None
+    host: str = Field("127.0.0.1", min_length=1)
+
+
 class RouteConfig(Settings):
     """A route: calls to ``extension`` and / or from ``number`` go to ``handler`` (``module:function``)."""
 
@@ -234,6 +263,8 @@ class VoxtraConfig(Settings):
     llm: LLMConfig | None = None
     vad: VADConfig | None = None
     trunk: TrunkConfig = Field(default_factory=lambda: TrunkConfig.model_validate({}))
+    drain: DrainConfig = Field(default_factory=lambda: DrainConfig.model_validate({}))
+    health: HealthConfig = Field(default_factory=lambda: HealthConfig.model_validate({}))
     routes: list[RouteConfig] = Field(default_factory=list)
 
     _layers: dict[Layer, dict[str, Any]] = PrivateAttr(default_factory=dict)

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from voxtra.ari import StasisStart
 from voxtra.calls.dial import dial
-from voxtra.calls.leg import Leg
+from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.switchboard import new_id
 from voxtra.errors import NotConnectedError, RouteNotFoundError
 from voxtra.events import EventType, VoxtraEvent
@@ -27,6 +27,9 @@ MAX_WAITING = 200
 """Calls that may arrive while the start-up hooks still run; more are sent back to the dialplan."""
 FORCE_S = 5.0
 """How long calls may take to end once they are told to."""
+
+RETURNED = "VOXTRA_RETURNED"
+"""Channel variable that tells the dialplan why a call came back: ``draining``, ``leftover``, ``starting``."""
 
 _FRAMES = (EventType.AUDIO_FRAME_RECEIVED, EventType.AUDIO_FRAME_SENT)
 
@@ -53,6 +56,7 @@ class Exchange:
         self._doors: Literal["not yet", "open", "shut"] = "not yet"
         self._waiting: deque[Leg] = deque()
         self._running: set[asyncio.Task[None]] = set()
+        self._hurry = asyncio.Event()
         self.shared: Shared | None = None
         self.sessions: dict[str, CallSession] = {}
 
@@ -69,15 +73,51 @@ class Exchange:
         self._doors = "shut"
 
     async def drain(self, patience_s: float) -> None:
-        """Wait until all calls have ended; after ``patience_s`` they are hung up."""
+        """Wait until all calls have ended; what is left after ``patience_s`` goes back to the dialplan.
+
+        Or is hung up: where the settings say so, and calls that we placed, which came from no dialplan.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
         if self._running:
             log.info("stopping: %d calls may go on for %g s", len(self._running), patience_s)
-            await asyncio.wait(self._running, timeout=patience_s)
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        while self._running and not hurry.done() and (left := deadline - loop.time()) > 0:
+            over = asyncio.ensure_future(asyncio.wait(set(self._running)))
+            await first_of(over, hurry, timeout=left)
+            over.cancel()
+        hurry.cancel()
         if self._running:
-            log.warning("stopping: %d calls are hung up", len(self._running))
             running = set(self._running)
-            await asyncio.gather(*(session._live.stop() for session in self.sessions.values()))
+            await asyncio.gather(*(self._part(session) for session in self.sessions.values()))
             await asyncio.wait(running, timeout=FORCE_S)
+
+    def hurry(self) -> None:
+        """Cut the patience of a drain under way (or of the next) short."""
+        self._hurry.set()
+
+    async def _part(self, session: CallSession) -> None:
+        """Part with a call that would not end."""
+        shared = self.shared
+        placed = session.direction is CallDirection.OUTBOUND
+        if shared is None or placed or shared.drain.leftover == "hangup":
+            log.warning("stopping: call %s is hung up", session.id, extra={"call_id": session.id})
+            await session._live.stop()
+            return
+        log.warning("stopping: call %s goes back to the dialplan", session.id, extra={"call_id": session.id})
+
+        async def departure() -> None:
+            await session._prompts.stop()
+            await self._continue(shared, session.id, "leftover")
+
+        await session._live.give_back(departure)
+
+    @staticmethod
+    async def _continue(shared: Shared, channel_id: str, why: str) -> None:
+        """Send a channel on in the dialplan, which finds in ``VOXTRA_RETURNED`` why."""
+        channels = shared.ari.channels
+        await channels.set_channel_var(channel_id=channel_id, variable=RETURNED, value=why)
+        await channels.continue_in_dialplan(channel_id=channel_id, **_goto(shared.drain.goto))
 
     async def close(self) -> None:
         """End whatever is left. The exchange can be opened again afterwards."""
@@ -88,6 +128,7 @@ class Exchange:
         if self._running:
             await asyncio.wait(self._running, timeout=FORCE_S)
         self._doors = "not yet"
+        self._hurry = asyncio.Event()
         self.shared = None
 
     # ---- calls that come
@@ -113,10 +154,9 @@ class Exchange:
         leg.close()
         shared = self.shared
         if shared is not None and not leg.is_over:
-            log.info("call %s goes back to the dialplan: the app does not run", leg.id)
-            shared.switchboard.chore(
-                shared.switchboard.gone(shared.ari.channels.continue_in_dialplan(channel_id=leg.id))
-            )
+            why = "starting" if self._doors == "not yet" else "draining"
+            log.info("call %s goes back to the dialplan: %s", leg.id, why)
+            shared.switchboard.chore(shared.switchboard.gone(self._continue(shared, leg.id, why)))
 
     def _begin(self, leg: Leg) -> None:
         shared = self.shared
@@ -218,6 +258,16 @@ class Exchange:
                 session._dialling.cancel()
                 raise
         return session
+
+
+def _goto(place: str) -> dict[str, Any]:
+    """``context,exten,priority`` as arguments of ARI's ``continue``; "" is the next priority."""
+    *before, last = place.split(",")
+    names = ("context", "extension")[2 - len(before) :]
+    where: dict[str, Any] = dict(zip(names, before, strict=True))
+    if last:
+        where |= {"priority": int(last)} if last.isdigit() else {"label": last}
+    return where
 
 
 def _dialled(session: CallSession, dialling: asyncio.Future[Leg]) -> None:

@@ -44,6 +44,8 @@ HANDLER_GRACE_S = 5.0
 """How long a handler may go on after the far end hung up, before it is cancelled."""
 STOP_GRACE_S = 0.5
 """The same when the app is being stopped."""
+DEPARTURE_S = 4.0
+"""How long a call may take to get back to the dialplan."""
 CALLBACK_S = 30.0
 """How long one callback may take."""
 HANGUP_S = 60.0
@@ -111,6 +113,8 @@ class LiveCall:
         self._grace_s = HANDLER_GRACE_S
         self._told = False
         self._group: asyncio.TaskGroup | None = None
+        self._handler: asyncio.Task[None] | None = None
+        self._departing = False
 
     @property
     def has_speech(self) -> bool:
@@ -332,8 +336,11 @@ class LiveCall:
                 if self.has_speech:
                     self.spawn(self.prepare(), "prepare")
                 task = self._group.create_task(handler(), name=f"handler {self.leg.id}") if handler else None
+                self._handler = task
                 await first_of(self.leg.ended, *([task] if task else []))
                 await self.alone()  # a handler that bridged or transferred its call leaves it be
+                if self._departing:
+                    await first_of(self.leg.ended, timeout=DEPARTURE_S)
                 if not self.leg.is_over:
                     await self.hangup("normal")
                 await self._wind_up(task)
@@ -375,12 +382,17 @@ class LiveCall:
     async def give_back(self, departure: Callable[[], Awaitable[object]]) -> None:
         """The call is ours no longer: ``departure`` sends it on in the dialplan. Hung up where that fails.
 
-        One that is in the dialplan already (a queue) stays there.
+        Its handler is cancelled. One that is in the dialplan already (a queue) stays there.
         """
         self._grace_s = STOP_GRACE_S
         if self.leg.away is not None:
             self.leg.let_go()
             return
+        self._departing = True
+        # First the handler, so that no prompt plays or begins: a channel obeys nothing before its prompt's end,
+        # and setting a variable would meanwhile hold up every other request (seen with Asterisk 22.10).
+        if self._handler is not None and self._handler.cancel():
+            await asyncio.wait({self._handler}, timeout=STOP_GRACE_S)
         try:
             await self.leg.leave(departure)
         except CallEndedError:

@@ -40,6 +40,25 @@ class CallState(StrEnum):
         return self in (CallState.COMPLETED, CallState.FAILED)
 
 
+class AppState(StrEnum):
+    """Where an app stands. Calls are taken in ``ready`` alone."""
+
+    NEW = "new"
+    """Made, not started."""
+    STARTING = "starting"
+    """Loading, connecting, or in its start-up hooks; who calls waits."""
+    READY = "ready"
+    """Connected: calls are taken."""
+    LOST = "lost"
+    """Asterisk can't be reached; calls under way go on, and the connection is tried again."""
+    FAILED = "failed"
+    """Asterisk refuses the login, or another client took the name: not tried again."""
+    DRAINING = "draining"
+    """Told to stop: who calls goes back to the dialplan, calls under way may end."""
+    STOPPED = "stopped"
+    """Everything is closed. It may be started again."""
+
+
 class AudioCodec(StrEnum):
     """How the bytes of an :class:`AudioChunk` are to be read."""
 

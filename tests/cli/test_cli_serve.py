@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from voxtra.cli.serve import StopRequest, serve
+from voxtra.cli.serve import StopRequest, host_and_port, serve, serving_options
+from voxtra.config import VoxtraConfig
 from voxtra.errors import (
     AuthenticationError,
+    ConfigurationError,
     NotConnectedError,
     TelephonyConnectionError,
     TelephonyError,
@@ -23,6 +25,8 @@ class App:
         self.starts, self.stop_s, self.error = starts, stop_s, error
         self.log: list[str] = []
         self.is_running = False
+        self.settings = VoxtraConfig()
+        self.patience: list[float | None] = []
         self.broken: asyncio.Future[TelephonyError] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
@@ -36,10 +40,12 @@ class App:
     async def wait_broken(self) -> TelephonyError:
         return await asyncio.shield(self.broken)
 
-    async def stop(self) -> None:
-        self.log.append("stop")
-        await asyncio.sleep(self.stop_s)
-        self.log.append("stopped")
+    async def stop(self, drain_s: float | None = None) -> None:
+        self.patience.append(drain_s)
+        if drain_s != 0:
+            self.log.append("stop")
+            await asyncio.sleep(self.stop_s)
+            self.log.append("stopped")
 
 
 async def served(app: Any, *signals: signal.Signals, grace_s: float = 2.0) -> int:
@@ -89,18 +95,33 @@ async def test_an_app_that_stops_itself_is_no_failure() -> None:
     assert await served(app) == 0
 
 
-async def test_stopping_has_a_deadline() -> None:
+async def test_stopping_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxtra.serving.END_S", 0.1)
+    monkeypatch.setattr("voxtra.serving.FORCE_S", 0.1)
     app = App(stop_s=60)
     assert await served(app, signal.SIGTERM, grace_s=0.1) == 1
     assert app.log == ["start", "ready", "stop"]
+    assert app.patience == [0.1, 0]
 
 
 async def test_a_second_signal_forces(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended: list[int] = []
-    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr("voxtra.serving.FORCE_S", 0.1)
+    monkeypatch.setattr(os, "_exit", lambda code: None)
     app = App(stop_s=60)
     assert await served(app, signal.SIGINT, signal.SIGINT, grace_s=30) == 1
     assert app.log == ["start", "ready", "stop"]
+    assert app.patience == [30, 0]
+    await asyncio.sleep(0.25)  # the last resort has run out
+
+
+def test_options_as_settings() -> None:
+    assert serving_options(None, None) == {}
+    assert serving_options(3, "8081") == {"drain.grace": 3, "health.port": 8081}
+    assert serving_options(None, "0.0.0.0:0") == {"health.port": 0, "health.host": "0.0.0.0"}
+    assert host_and_port("--health", "[::1]:80") == ("::1", 80)
+    for wrong in ("", "x", "1.2.3.4:", "70000", "a b:80", "::1:80"):
+        with pytest.raises(ConfigurationError, match="--health"):
+            host_and_port("--health", wrong)
 
 
 async def test_the_handlers_are_taken_off_again() -> None:

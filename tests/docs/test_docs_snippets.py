@@ -19,7 +19,7 @@ from voxtra.cli.root import cli
 from voxtra.config import ENVIRONMENT, VoxtraConfig
 from voxtra.testing import PhoneCall
 
-ALSO = {"VOXTRA_CONFIG", "VOXTRA_LOG_LEVEL", "VOXTRA_ASTERISK"}
+ALSO = {"VOXTRA_RETURNED", "VOXTRA_CONFIG", "VOXTRA_LOG_LEVEL", "VOXTRA_ASTERISK"}
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 ON_INSTANCES = {"id", "caller_id", "called_number", "direction", "metadata", "app_name", "agent"}
 

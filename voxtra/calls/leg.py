@@ -178,6 +178,10 @@ class Leg:
         """Give up: Asterisk can't be reached, and nobody waits for the channel any longer."""
         self._end("lost")
 
+    def let_go(self) -> None:
+        """It is in the dialplan and stays there: no longer ours."""
+        self._end("left")
+
     async def answer(self) -> None:
         """Answer; does nothing when it is answered already."""
         if not self.up.is_set():

@@ -111,7 +111,7 @@ async def _dev(wish: _Wish, sip_host: str, sip_port: int) -> int:
     with StopRequest() as stop:
         task = asyncio.current_task()
         assert task is not None
-        stop.force(task)
+        stop.cancel_when_forced(task)
         try:
             async with PrivateAsterisk(sip_host=sip_host, sip_port=sip_port) as asterisk:
                 _welcome(asterisk)

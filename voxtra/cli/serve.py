@@ -1,131 +1,100 @@
-"""Run an app until it is told to stop, and end it well."""
+"""Run an app as a command does: until it is told to stop, with an exit code."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-import signal
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
+import typer
+
+from voxtra import serving
 from voxtra.cli.complain import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+from voxtra.errors import ConfigurationError
+from voxtra.serving import run_loop as run_loop
+from voxtra.serving import tend
 
 if TYPE_CHECKING:
-    from voxtra.app import VoxtraApp
-    from voxtra.errors import TelephonyError
+    import signal
 
-T = TypeVar("T")
+    from voxtra.app import VoxtraApp
+
 log = logging.getLogger("voxtra.cli")
 
-_FORCE_S = 2.0
+GraceOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        help="How long calls may go on once it is told to stop [default: drain.grace, 10].",
+        show_default=False,
+    ),
+]
+HealthOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[HOST:]PORT",
+        help="Answer /healthz and /readyz there [default: health.port, none].",
+        show_default=False,
+    ),
+]
 
 
-def run_loop(work: Coroutine[Any, Any, T]) -> T:
-    """``asyncio.run`` on uvloop where that is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(work)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
-
-
-class StopRequest:
-    """SIGINT and SIGTERM (or ``signals``) of this process: the first asks to stop, the second forces.
-
-    Used as a context manager on the main thread. ``await wait()`` returns once somebody asked.
-    """
+class StopRequest(serving.StopRequest):
+    """:class:`voxtra.serving.StopRequest` with its exit code; the second signal is hard."""
 
     def __init__(self, *signals: signal.Signals) -> None:
-        self._signals = signals or (signal.SIGINT, signal.SIGTERM)
-        self._loop = asyncio.get_running_loop()
-        self._asked = asyncio.Event()
-        self._victim: asyncio.Task[Any] | None = None
-        self.by: signal.Signals | None = None
-
-    def __enter__(self) -> StopRequest:
-        for number in self._signals:
-            self._loop.add_signal_handler(number, self._on_signal, number)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for number in self._signals:
-            self._loop.remove_signal_handler(number)
-
-    async def wait(self) -> None:
-        """Until there is a request."""
-        await self._asked.wait()
-
-    def ask(self) -> None:
-        """Ask without a signal. Asking again changes nothing."""
-        self._asked.set()
+        super().__init__(*signals, hard=True)
 
     @property
     def code(self) -> int:
         """Exit code of an orderly end: Ctrl-C is 130, anything else is what was wanted, 0."""
-        return EXIT_INTERRUPTED if self.by is signal.SIGINT else EXIT_OK
-
-    def force(self, task: asyncio.Task[Any]) -> None:
-        """Name the task that a second signal cancels."""
-        self._victim = task
-
-    def _on_signal(self, number: signal.Signals) -> None:
-        if self.by is None:
-            self.by = signal.Signals(number)
-            self._asked.set()
-            return
-        log.warning("%s again: stopping at once", signal.Signals(number).name)
-        if self._victim is not None:
-            self._victim.cancel()
-        # whatever still hangs then (a thread, a model) must not keep the process
-        self._loop.call_later(_FORCE_S, os._exit, 128 + number)
+        return EXIT_INTERRUPTED if self.by is not None and self.by.name == "SIGINT" else EXIT_OK
 
 
 async def serve(
-    app: VoxtraApp, stop: StopRequest, *, grace_s: float, on_ready: Callable[[], None] = lambda: None
+    app: VoxtraApp, stop: StopRequest, *, grace_s: float | None, on_ready: Callable[[], None] = lambda: None
 ) -> int:
     """Start ``app``, wait for ``stop``, stop it, and return the exit code.
 
     Args:
-        grace_s: how long stopping may take before it is cut short.
+        grace_s: how long calls may go on then; None = the app's own setting.
         on_ready: called once the app takes calls.
 
     Raises:
         VoxtraError: the app can't start, or failed for good while running.
     """
-    asked = asyncio.ensure_future(stop.wait())
-    running = asyncio.ensure_future(app.start())
-    broken: asyncio.Future[TelephonyError] | None = None
-    try:
-        await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
-            on_ready()
-            broken = asyncio.ensure_future(app.wait_broken())
-            await asyncio.wait({broken, asked}, return_when=asyncio.FIRST_COMPLETED)
-            if not asked.done() and app.is_running:  # else it has stopped itself
-                raise broken.result()
-    finally:
-        asked.cancel()
-        if broken is not None:
-            broken.cancel()
-        code = await _stop(app, stop, grace_s)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    return code
+    in_order = await tend([app], stop, grace_s=grace_s, on_ready=on_ready)
+    return stop.code if in_order else EXIT_FAILED
 
 
-async def _stop(app: VoxtraApp, stop: StopRequest, grace_s: float) -> int:
-    stopping = asyncio.ensure_future(app.stop())
-    stop.force(stopping)
-    done, _ = await asyncio.wait({stopping}, timeout=grace_s)
-    if not done:
-        log.error("the app was not done after %g s: cutting it short", grace_s)
-        stopping.cancel()
-        await asyncio.wait({stopping}, timeout=_FORCE_S)
-        return EXIT_FAILED
-    if stopping.cancelled():
-        return EXIT_FAILED
-    stopping.result()
-    return stop.code
+def run_app(app: VoxtraApp, grace_s: float | None) -> int:
+    """:func:`serve` until a signal comes, and a word once calls are taken."""
+
+    def ready() -> None:
+        asterisk = app.settings.asterisk
+        log.info("ready: calls that reach Stasis(%s) on %s are answered", asterisk.app_name, asterisk.url)
+
+    async def main() -> int:
+        with StopRequest() as stop:
+            return await serve(app, stop, grace_s=grace_s, on_ready=ready)
+
+    return run_loop(main())
+
+
+def serving_options(grace: float | None, health: str | None) -> dict[str, Any]:
+    """``--grace`` and ``--health`` as settings. Raises ConfigurationError."""
+    given: dict[str, Any] = {} if grace is None else {"drain.grace": grace}
+    if health is not None:
+        host, port = host_and_port("--health", health)
+        given |= {"health.port": port, **({"health.host": host} if host else {})}
+    return given
+
+
+def host_and_port(option: str, text: str) -> tuple[str, int]:
+    """``[HOST:]PORT``, the host "" when it is not named. Raises ConfigurationError."""
+    found = re.fullmatch(r"(?:(?P<host>[\w.-]+|\[[0-9a-fA-F:.]+\]):)?(?P<port>\d{1,5})", text)
+    if found is None or int(found["port"]) > 65535:
+        raise ConfigurationError(f"{option} {text!r}: write PORT or HOST:PORT, as in 8081 or 0.0.0.0:8081")
+    return (found["host"] or "").strip("[]"), int(found["port"])

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
 
 from voxtra.cli import options
 from voxtra.cli.checks_app import yaml_routes
 from voxtra.cli.log import set_up_logging
-from voxtra.cli.serve import StopRequest, run_loop, serve
+from voxtra.cli.serve import GraceOption, HealthOption, run_app, serving_options
 from voxtra.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from voxtra.app import VoxtraApp
-
-log = logging.getLogger("voxtra.cli")
 
 
 def command(
@@ -27,9 +18,8 @@ def command(
     ari_user: options.UserOption = None,
     ari_password: options.PasswordOption = None,
     app_name: options.AppNameOption = None,
-    grace: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="How long stopping may take.")
-    ] = 10.0,
+    grace: GraceOption = None,
+    health: HealthOption = None,
     log_level: options.LogLevelOption = "info",
     debug: options.DebugOption = False,
 ) -> int:
@@ -56,20 +46,11 @@ def command(
     from voxtra.app import VoxtraApp  # not for --help
 
     app = VoxtraApp.from_yaml(str(file))
-    given = options.ari_options(ari_url, ari_user, ari_password, app_name)
+    given = options.ari_options(ari_url, ari_user, ari_password, app_name) | serving_options(grace, health)
     settings = options.load_settings(file, given, app.settings)
     if not settings.routes:
         raise ConfigurationError(f"{file} has no routes: nothing would take a call")
     yaml_routes(settings)
     set_up_logging(level, options.secrets_of(settings))
     app.configure(settings)
-    return run_loop(_serve(app, grace))
-
-
-async def _serve(app: VoxtraApp, grace_s: float) -> int:
-    def ready() -> None:
-        asterisk = app.settings.asterisk
-        log.info("ready: calls that reach Stasis(%s) on %s are answered", asterisk.app_name, asterisk.url)
-
-    with StopRequest() as stop:
-        return await serve(app, stop, grace_s=grace_s, on_ready=ready)
+    return run_app(app, grace)

@@ -41,6 +41,11 @@ class FakeARI(ARIClient):
         """None: nothing breaks."""
         return None
 
+    @property
+    def attempts(self) -> int:
+        """0: the first one succeeds."""
+        return 0
+
     async def connect(self, *, wait: bool = True, timeout: float | None = None) -> None:
         """Be ready at once."""
         self._connection.on_resync.call(

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import aiohttp
+import pytest
+from fake_calls import FakeAri, FakeTransport, breathe
+
+import voxtra
+from voxtra import AppState, VoxtraApp
+from voxtra.ari.state import ConnectionState
+from voxtra.errors import AuthenticationError, ConfigurationError, TelephonyConnectionError
+from voxtra.serving import StopRequest, tend
+
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture
+def aris(monkeypatch: Patch) -> dict[str, FakeAri]:
+    made: dict[str, FakeAri] = {}
+
+    def make(*args: str, app: str, **settings: object) -> FakeAri:
+        return made.setdefault(app, FakeAri(app))
+
+    monkeypatch.setattr("voxtra.app.ARIClient", make)
+    monkeypatch.setattr("voxtra.app.open_transport", lambda settings: FakeTransport())
+    for name in list(os.environ):
+        if name.startswith("VOXTRA_"):
+            monkeypatch.delenv(name)
+    return made
+
+
+async def until_ready(*apps: VoxtraApp) -> None:
+    async with asyncio.timeout(3):
+        while not all(app.is_ready for app in apps):
+            await asyncio.sleep(0.005)
+
+
+async def test_one_signal_stops_all(aris: dict[str, FakeAri]) -> None:
+    before = asyncio.all_tasks()
+    apps = [VoxtraApp(app_name="one"), VoxtraApp(app_name="two")]
+    serving = asyncio.ensure_future(voxtra.serve(*apps))
+    await until_ready(*apps)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(serving, 3)
+    assert [app.state for app in apps] == [AppState.STOPPED] * 2
+    await breathe()
+    assert asyncio.all_tasks() == before
+
+
+async def test_the_failure_of_one_stops_all_with_its_error(aris: dict[str, FakeAri]) -> None:
+    apps = [VoxtraApp(app_name="one"), VoxtraApp(app_name="two")]
+    serving = asyncio.ensure_future(voxtra.serve(*apps))
+    await until_ready(*apps)
+    aris["two"].last_error = TelephonyConnectionError("another client has the name")
+    for callback in aris["two"]._listeners["state"]:
+        callback(ConnectionState.REPLACED)
+    with pytest.raises(TelephonyConnectionError, match="another client has the name"):
+        await asyncio.wait_for(serving, 3)
+    assert [app.state for app in apps] == [AppState.STOPPED] * 2
+
+
+async def test_one_that_cannot_start_stops_all(aris: dict[str, FakeAri]) -> None:
+    apps = [VoxtraApp(app_name="one"), VoxtraApp(app_name="two")]
+    aris["two"] = FakeAri("two")
+    aris["two"].answers["connect"] = AuthenticationError("no")
+    with pytest.raises(AuthenticationError):
+        await asyncio.wait_for(voxtra.serve(*apps), 3)
+    assert apps[0].state is AppState.STOPPED
+    assert not apps[1].is_running
+
+
+async def test_one_that_stops_itself_leaves_the_others(aris: dict[str, FakeAri]) -> None:
+    one, two = VoxtraApp(app_name="one"), VoxtraApp(app_name="two")
+    serving = asyncio.ensure_future(voxtra.serve(one, two))
+    await until_ready(one, two)
+    await one.stop()
+    await breathe()
+    assert two.is_ready
+    assert not serving.done()
+    await two.stop()
+    await asyncio.wait_for(serving, 3)
+
+
+async def test_a_second_signal_waits_for_no_call(aris: dict[str, FakeAri]) -> None:
+    app = VoxtraApp(app_name="one", drain_s=60)
+
+    @app.default()
+    async def stays(call: voxtra.CallSession) -> None:
+        await call.answer()
+        await asyncio.sleep(60)
+
+    serving = asyncio.ensure_future(voxtra.serve(app))
+    await until_ready(app)
+    aris["one"].arrive("caller")
+    await breathe()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(0.1)
+    assert app.state is AppState.DRAINING
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(serving, 5)
+    assert aris["one"].asked_for("channels.continue_in_dialplan") == [{"channel_id": "caller"}]
+
+
+async def test_names_must_differ(aris: dict[str, FakeAri]) -> None:
+    with pytest.raises(ConfigurationError, match="two apps are named 'same'"):
+        await voxtra.serve(VoxtraApp(app_name="same"), VoxtraApp(app_name="same"))
+    with pytest.raises(ConfigurationError, match="no app to run"):
+        await voxtra.serve()
+
+
+async def test_health_is_answered_from_before_the_start_to_the_end(
+    aris: dict[str, FakeAri], monkeypatch: Patch, unused_tcp_port: int
+) -> None:
+    monkeypatch.setenv("VOXTRA_HEALTH_PORT", str(unused_tcp_port))
+    app = VoxtraApp(app_name="one")
+    ari = aris["one"] = FakeAri("one")
+    gate = ari.gates["connect"] = asyncio.Event()
+    url = f"http://127.0.0.1:{unused_tcp_port}/readyz"
+    seen = []
+    with StopRequest() as stop:
+        tending = asyncio.ensure_future(tend([app], stop, on_ready=lambda: seen.append("told")))
+        async with aiohttp.ClientSession() as session:
+
+            async def ask() -> None:
+                async with session.get(url) as response:
+                    seen.append(f"{response.status} {(await response.json())['state']}")
+
+            await asyncio.sleep(0.1)
+            await ask()
+            gate.set()
+            await until_ready(app)
+            await ask()
+            hold = ari.gates["close"] = asyncio.Event()
+            stop.ask()
+            await asyncio.sleep(0.05)
+            await ask()
+            hold.set()
+        assert await asyncio.wait_for(tending, 3)
+    assert seen == ["503 starting", "told", "200 ready", "503 draining"]
+
+
+def test_run_makes_a_loop_of_its_own(aris: dict[str, FakeAri]) -> None:
+    app = VoxtraApp(app_name="one")
+
+    @app.on_startup
+    def soon() -> None:
+        asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
+
+    for _ in range(2):  # a loop each time
+        voxtra.run(app)
+        assert app.state is AppState.STOPPED
