@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from voxtra.agent.mcp import MCPTools
 from voxtra.agent.tools import Tool, ToolLike, tools_of
 from voxtra.errors import CallError, ConfigurationError
 from voxtra.speech.base import LLM
@@ -23,6 +24,7 @@ class Agent:
         name: for logs, events and hand-offs.
         greeting: said first; "" lets the caller begin.
         tools: typed functions or :class:`Tool` objects.
+        mcp: MCP servers whose tools it has too.
         voice: one of the TTS's voices, None = its own.
         llm: its model; None = the app's.
         turn_detection: settings of turn-taking; None = the app's.
@@ -44,6 +46,7 @@ class Agent:
     greeting: str = ""
     greeting_interruptible: bool = True
     tools: Sequence[ToolLike] = ()
+    mcp: Sequence[MCPTools] = ()
     voice: str | None = None
     llm: LLM | None = None
     turn_detection: TurnDetection | Mapping[str, Any] | None = None
@@ -72,6 +75,13 @@ class Agent:
         if self.turn_detection is not None:
             self.turn_detection = TurnDetection.of(self.turn_detection)
         self.by_name = tools_of(self.tools)
+
+    async def load_tools(self) -> None:
+        """Have the tools of the MCP servers among its own. Raises SessionError."""
+        own: list[ToolLike] = list(self.tools)
+        for server in self.mcp:
+            own += await server.tools()
+        self.by_name = tools_of(own)
 
 
 class _Call(Protocol):

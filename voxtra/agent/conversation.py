@@ -15,7 +15,7 @@ from voxtra.agent.mouth import SayResult
 from voxtra.agent.pipeline import VoicePipeline
 from voxtra.agent.prefetch import Prefetch
 from voxtra.agent.tools import Tool, ToolResult
-from voxtra.errors import CallEndedError, LLMError, ProviderError
+from voxtra.errors import CallEndedError, LLMError, ProviderError, SessionError
 from voxtra.events import AgentResponseEvent, ErrorEvent, UserTranscriptEvent, VoxtraEvent
 from voxtra.turns import TurnDetection
 
@@ -133,6 +133,11 @@ class Conversation:
     async def _take_over(self, agent: Agent) -> None:
         """``agent`` has the call from now on; it greets."""
         self._agent = agent
+        try:
+            await agent.load_tools()
+        except SessionError as error:
+            log.error("%s goes on without the tools of a server: %s", agent.name, error)
+            self._emit(ErrorEvent(error_type=type(error).__name__, message=str(error)))
         self._fillers = itertools.cycle(agent.filler)
         self._client.use(
             llm=agent.llm, instructions=agent.instructions, tools=[t.schema for t in agent.by_name.values()]

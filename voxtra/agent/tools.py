@@ -120,14 +120,11 @@ class Tool:
             call: given to a parameter named ``call``.
         """
         try:
-            given = self._arguments(**arguments)
+            values = self._values(arguments, call)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             return ToolResult(f"Wrong arguments: {where}: {first['msg']}", "error")
-        values = {name: getattr(given, name) for name in type(given).model_fields}
-        if self._wants_call:
-            values["call"] = call
         try:
             async with asyncio.timeout(self.timeout_s):
                 value = await self._value(values)
@@ -140,6 +137,12 @@ class Tool:
             )  # fmt: skip
             return ToolResult(f"{self.name} failed: {error}", "error")
         return ToolResult(as_text(value), "done", value)
+
+    def _values(self, arguments: dict[str, Any], call: object) -> dict[str, Any]:
+        """Checked arguments of the function. Raises pydantic's ValidationError."""
+        given = self._arguments(**arguments)
+        values = {name: getattr(given, name) for name in type(given).model_fields}
+        return values | ({"call": call} if self._wants_call else {})
 
     async def _value(self, values: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(self.function):
