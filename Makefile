@@ -58,7 +58,7 @@ bench: setup .asterisk/sipp ## measure, and print ratios
 
 lock: ## pin all packages anew (wants uv: pip install uv)
 	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--extra local --extra openai --extra opus --extra g722 --extra intents --group dev \
+		--all-extras --group dev \
 		--upgrade --quiet --output-file requirements.lock
 
 clean: ## remove what was built; "make clean ALL=1" also the environment and Asterisk

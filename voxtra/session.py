@@ -95,6 +95,7 @@ class CallSession(Sounds, Handover):
         self._on_hangup: list[Callable[[], Awaitable[Any]]] = []
         self._on_dtmf: list[Callable[[str], Awaitable[Any]]] = []
         self._recorder: CallRecorder | None = None
+        self._record_lock = asyncio.Lock()
         self._dialling: asyncio.Future[Leg] | None = None
         self._out: AudioOut | None = None
         self._prompts = Prompts(shared.ari, shared.switchboard, leg)
@@ -314,10 +315,11 @@ class CallSession(Sounds, Handover):
 
         await self._ready()
         media = await self._live.sound()
-        self._recorder = await CallRecorder.start(
-            media.line, self.id, name, fmt, sink or self._default_recording_sink, self._recorder
-        )
-        return self._recorder.name
+        async with self._record_lock:
+            self._recorder = await CallRecorder.start(
+                media.line, self.id, name, fmt, sink or self._default_recording_sink, self._recorder
+            )
+            return self._recorder.name
 
     async def record_stop(self) -> str | None:
         """End the recording and hand it to its sink. Returns its name, None when there was none."""
@@ -422,6 +424,8 @@ class CallSession(Sounds, Handover):
             assert handler is not None
             try:
                 await handler(self)
+                if self._out is not None and self.is_active and self._live.room is None:
+                    await self._out.drained(self._leg.ended)  # what was sent is heard before the hang-up
             except CallEndedError as error:
                 log.debug("the handler ended with the call: %s", error)
             except Exception as error:

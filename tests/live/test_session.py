@@ -206,6 +206,20 @@ async def test_sound_that_was_sent_is_heard_before_the_hang_up(asterisk: Private
     assert last - first > 0.9
 
 
+async def test_sound_that_was_sent_is_heard_when_the_handler_returns(asterisk: PrivateAsterisk) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        await call.send_audio_bytes(b"\x10\x90" * 4000)
+
+    async with running(asterisk, handler) as rig, rig.dialled() as call:
+        began = asyncio.get_running_loop().time()
+        await call.ended()
+        first, last = call.first_voice_after(began - 1), call.last_voice_before(began + 10)
+    assert first is not None
+    assert last is not None
+    assert last - first > 0.9
+
+
 async def test_routes_and_their_metadata(asterisk: PrivateAsterisk) -> None:
     async with running(asterisk) as rig:
 
