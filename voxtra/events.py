@@ -36,6 +36,8 @@ class EventType(StrEnum):
     AGENT_RESPONSE = "agent.response"
     AGENT_SPEECH_STARTED = "agent.speech.started"
     AGENT_SPEECH_ENDED = "agent.speech.ended"
+    TOOL_STARTED = "tool.started"
+    TOOL_ENDED = "tool.ended"
     DTMF_RECEIVED = "dtmf.received"
     BARGE_IN = "barge_in"
     SILENCE_DETECTED = "silence.detected"

@@ -31,6 +31,8 @@ from voxtra.events import (
 )
 from voxtra.handover import Handover
 from voxtra.live import LiveCall, Shared
+from voxtra.metrics import CallMetrics
+from voxtra.metrics.observer import CallMeter
 from voxtra.sounds import Sounds
 from voxtra.types import CallDirection, CallState
 
@@ -100,6 +102,9 @@ class CallSession(Sounds, Handover):
         self._out: AudioOut | None = None
         self._prompts = Prompts(shared.ari, shared.switchboard, leg)
         self._live = LiveCall(shared, leg, agent=self.agent, emit=self._emit, on_end=self._ended)
+        live = self._live
+        self._meter = CallMeter(self.id, self._loop.time, lambda: live.media.line if live.media else None)
+        self.observe(self._meter)  # before all others: what it adds to the last event is there for them
         leg.on_event(self._take)
 
     def __repr__(self) -> str:
@@ -128,6 +133,11 @@ class CallSession(Sounds, Handover):
     def end(self) -> LegEnd | None:
         """How the call ended (``reason``, Q.850 ``cause``, ``text``); None while it lives."""
         return self._leg.ended.result() if self._leg.is_over else None
+
+    @property
+    def metrics(self) -> CallMetrics:
+        """The call's figures so far: waits by owner, interruptions, tokens, tools, sound."""
+        return self._meter.metrics
 
     @property
     def _ari(self) -> ARIClient:

@@ -16,7 +16,7 @@ from voxtra.agent.pipeline import VoicePipeline
 from voxtra.agent.prefetch import Prefetch
 from voxtra.agent.tools import Tool, ToolResult
 from voxtra.errors import CallEndedError, LLMError, ProviderError, SessionError
-from voxtra.events import AgentResponseEvent, ErrorEvent, UserTranscriptEvent, VoxtraEvent
+from voxtra.events import AgentResponseEvent, ErrorEvent, EventType, UserTranscriptEvent, VoxtraEvent
 from voxtra.turns import TurnDetection
 
 log = logging.getLogger("voxtra.agent")
@@ -299,6 +299,7 @@ class Conversation:
             return
         for each in tools:
             each.task = asyncio.ensure_future(each.tool.run(each.arguments, self._call))
+            self._tell_of(each, each.task)
         tasks = {each.task for each in tools if each.task is not None}
         try:
             await asyncio.wait(tasks, timeout=self._agent.filler_after_s)
@@ -319,6 +320,20 @@ class Conversation:
                 if cancelled
                 else each.task.result()
             )
+
+    def _tell_of(self, running: _Running, task: asyncio.Task[ToolResult]) -> None:
+        """Events of a tool's begin and end."""
+        now = asyncio.get_running_loop().time
+        began, data = now(), {"id": running.call_id, "name": running.tool.name}
+        self._emit(VoxtraEvent(type=EventType.TOOL_STARTED, data=dict(data)))
+
+        def done(task: asyncio.Task[ToolResult]) -> None:
+            failed = task.cancelled() or task.exception() is not None
+            outcome = "cancelled" if failed else task.result().outcome
+            took = {"outcome": outcome, "ms": round((now() - began) * 1000, 1)}
+            self._emit(VoxtraEvent(type=EventType.TOOL_ENDED, data=data | took))
+
+        task.add_done_callback(done)
 
     @staticmethod
     def _cancel_some(tools: list[_Running]) -> None:
