@@ -1,1 +1,19 @@
-""""""
+"""A conversation: the line's sound, speech and turns joined; agents, their tools, and what was really heard."""
+
+from voxtra.agent.agent import Agent, current_time, end_call, handoff, press_keys, transfer
+from voxtra.agent.conversation import ConversationResult
+from voxtra.agent.mcp import MCPTools
+from voxtra.agent.tools import Tool, tool
+
+__all__ = [
+    "Agent",
+    "ConversationResult",
+    "MCPTools",
+    "Tool",
+    "current_time",
+    "end_call",
+    "handoff",
+    "press_keys",
+    "tool",
+    "transfer",
+]
