@@ -78,11 +78,9 @@ class Handover:
             CallEndedError: the call is over.
         """
         self._leg.check()
-        if self._live.on_hold:
-            return
         await self.answer()
-        await self._live.hold(moh_class)
-        self._set_hold(True, by="us")
+        if await self._live.hold(moh_class):
+            self._set_hold(True, by="us")
 
     async def unhold(self) -> None:
         """Take the far end off hold; agent and sound go on. Not on hold is as good.
@@ -91,8 +89,7 @@ class Handover:
             CallEndedError: the call is over.
         """
         self._leg.check()
-        if self._live.on_hold:
-            await self._live.unhold()
+        if await self._live.unhold():
             self._set_hold(False, by="us")
 
     def _set_hold(self, held: bool, *, by: str) -> None:
@@ -481,23 +478,37 @@ class Handover:
         """
         if other._live is self._live:
             raise SessionError("a call can't be bridged with itself")
-        mine, theirs = self._live.room, other._live.room
-        if mine is not None and theirs is not None and mine is not theirs:
-            raise SessionError("both calls are in bridges already: unbridge() one of them first")
+        self._may_share(other)
         for call in (self, other):
             call._leg.check()
             await call.answer()
-        room = mine or theirs or await Room.open(self._shared.ari, self._shared.switchboard)
+        room = self._live.room or other._live.room
+        if room is None:
+            room = await Room.open(self._shared.ari, self._shared.switchboard)
+            if taken := self._live.room or other._live.room:  # somebody was quicker
+                room.dissolve()
+                room = taken
+        self._may_share(other)
+        joining = [call for call in (self, other) if call._live.room is not room]
+        for call in joining:
+            call._live.room = room  # who bridges one of the two meanwhile joins this room
         try:
-            for call in (self, other):
-                if call._live.room is not room:
-                    await call._live.enter(room)
-                    call._emit(VoxtraEvent(type=EventType.CALL_BRIDGED, data={"bridge": room.id}))
+            for call in joining:
+                await call._live.enter(room)
+                call._emit(VoxtraEvent(type=EventType.CALL_BRIDGED, data={"bridge": room.id}))
         except BaseException:
+            for call in joining:
+                if call._live.room is room and call._leg not in room.members:
+                    call._live.room = None
             if len(room.members) < 2:
                 room.dissolve()
             raise
         return room.id
+
+    def _may_share(self, other: CallSession) -> None:
+        mine, theirs = self._live.room, other._live.room
+        if mine is not None and theirs is not None and mine is not theirs:
+            raise SessionError("both calls are in bridges already: unbridge() one of them first")
 
     async def unbridge(self) -> None:
         """Leave the bridge and come back to the app's own sound. In none is as good."""

@@ -109,6 +109,7 @@ class LiveCall:
         self._emit = emit
         self._on_end = on_end
         self._opening = asyncio.Lock()
+        self._holding = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._grace_s = HANDLER_GRACE_S
         self._told = False
@@ -262,23 +263,31 @@ class LiveCall:
                 return
             await asyncio.sleep(0)
 
-    async def hold(self, moh_class: str) -> None:
-        """Let the far end hear music instead of us."""
+    async def hold(self, moh_class: str) -> bool:
+        """Let the far end hear music instead of us. False: it does already."""
         channels = self.shared.ari.channels
-        self.part()
-        self.on_hold = True
-        if self.media is not None:
-            await self.media.leave()
-        await self.leg.do(lambda: channels.hold(channel_id=self.leg.id))
-        await self.leg.do(lambda: channels.start_moh(channel_id=self.leg.id, moh_class=moh_class or None))
+        async with self._holding:
+            if self.on_hold:
+                return False
+            self.part()
+            self.on_hold = True
+            if self.media is not None:
+                await self.media.leave()
+            await self.leg.do(lambda: channels.hold(channel_id=self.leg.id))
+            await self.leg.do(lambda: channels.start_moh(channel_id=self.leg.id, moh_class=moh_class or None))
+            return True
 
-    async def unhold(self) -> None:
-        """End the music and go on."""
+    async def unhold(self) -> bool:
+        """End the music and go on. False: there was none."""
         channels = self.shared.ari.channels
-        await self.leg.do(lambda: channels.stop_moh(channel_id=self.leg.id))
-        await self.leg.do(lambda: channels.unhold(channel_id=self.leg.id))
-        self.on_hold = False
-        await self.come_back()
+        async with self._holding:
+            if not self.on_hold:
+                return False
+            await self.leg.do(lambda: channels.stop_moh(channel_id=self.leg.id))
+            await self.leg.do(lambda: channels.unhold(channel_id=self.leg.id))
+            self.on_hold = False
+            await self.come_back()
+            return True
 
     def held_by_far_end(self, held: bool) -> None:
         """The far end has put us on hold: what we hear now is its music, and nobody hears us."""

@@ -14,7 +14,7 @@ from voxtra.calls.amd import AnswerDetector, Answerer, AnswerResult
 from voxtra.calls.audio import AudioOut, AudioTap
 from voxtra.calls.dtmf import DigitCollector, Digits
 from voxtra.calls.leg import Leg, first_of
-from voxtra.calls.prompts import PlayResult, Prompts
+from voxtra.calls.prompts import PlayResult, Prompts, media_uris
 from voxtra.errors import CallEndedError, ConfigurationError, LineClosedError
 from voxtra.events import UserTranscriptEvent, VoxtraEvent
 from voxtra.live import LiveCall, Shared
@@ -67,7 +67,7 @@ class Sounds:
                 ``recording:name``; or a list of them.
             lang: language of the prompt, when it is not the channel's.
             interrupt_by: ``dtmf``, ``speech`` or ``any`` of the two stop it. The key is not lost: it is the
-                first that ``listen_dtmf`` gives.
+                first that ``listen_dtmf`` gives. A key that waits already leaves the prompt out.
 
         Returns:
             ``reason``: ``finished``, ``interrupted`` or ``hangup``.
@@ -83,7 +83,13 @@ class Sounds:
         except CallEndedError:
             return PlayResult("hangup", (str(filename),))
         async with self._cut_in(interrupt_by):
+            if self._key_waits(interrupt_by):
+                return PlayResult("interrupted", tuple(media_uris(filename)))
             return await self._prompts.play(filename, lang=lang)
+
+    def _key_waits(self, by: InterruptBy) -> bool:
+        """Who knows the menu presses the key before the prompt, and is not made to hear it."""
+        return by in ("dtmf", "any") and not self._dtmf_queue.empty()
 
     @contextlib.asynccontextmanager
     async def _cut_in(self, by: InterruptBy) -> AsyncIterator[None]:
@@ -146,6 +152,8 @@ class Sounds:
         off = self._leg.on_event(take)
         try:
             async with self._cut_in("speech" if interrupt_by in ("speech", "any") else ""):
+                if self._key_waits(interrupt_by):
+                    return PlayResult("interrupted", (url,))
                 return PlayResult(await self._play_pcm(line, pcm, stopped), (url,))
         finally:
             off()
