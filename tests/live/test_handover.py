@@ -75,7 +75,10 @@ async def test_hold_plays_music_and_unhold_ends_it(asterisk: PrivateAsterisk) ->
     async with running(asterisk, handler) as rig, rig.dialled() as call:
         await until(rig, 1)
         music = await call.voice(after=0)
+        held = call.held
         await until(rig, 2)
+        assert held
+        assert not call.held
         await asyncio.sleep(0.3)
         call.play(tone(700))
         await call.voice(after=asyncio.get_running_loop().time())
