@@ -1,4 +1,4 @@
-"""``/healthz`` and ``/readyz``: whether the process lives, and whether it takes calls."""
+"""``/healthz``, ``/readyz``, ``/metrics``: whether the process lives, takes calls, and how it fares."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from voxtra.errors import ConfigurationError
 
 log = logging.getLogger("voxtra.health")
 
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus' text format."""
 MAX_LAG_S = 5.0
 """An event loop that comes later than this to what is due does not live."""
 BEAT_S = 0.5
@@ -75,24 +77,34 @@ class HealthServer:
 
     ``/healthz``: 200 while the event loop comes to its work within ``MAX_LAG_S`` (and ``alive`` in the
     report, where there is one, is not False), else 503. ``/readyz``: 200 while ``report()["ready"]``, else
-    503. Both bodies are JSON.
+    503. Both bodies are JSON. ``/metrics``: what ``metrics`` gives, in Prometheus' text format.
 
     Args:
         host, port: where to listen; port 0 is a free one.
         report: how it is now, with ``ready``.
+        metrics: text for ``/metrics``; None: 404, as there are none.
 
     Attributes:
         url: ``http://127.0.0.1:8081``, once it listens.
+        pulse: how late the event loop is.
 
     Raises:
         ConfigurationError: (on entering) the address can't be listened on.
     """
 
-    def __init__(self, host: str, port: int, report: Callable[[], Report]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        report: Callable[[], Report],
+        *,
+        metrics: Callable[[], str] | None = None,
+    ) -> None:
         self._address = (host, port)
         self._report = report
+        self.metrics = metrics
         self._resources = contextlib.AsyncExitStack()
-        self._pulse = Pulse()
+        self.pulse = Pulse()
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -100,6 +112,7 @@ class HealthServer:
         served = web.Application(client_max_size=1024)
         served.router.add_get("/healthz", self._healthz)
         served.router.add_get("/readyz", self._readyz)
+        served.router.add_get("/metrics", self._metrics)
         runner = web.AppRunner(served, access_log=None, handle_signals=False, shutdown_timeout=0.5)
         self._resources.push_async_callback(runner.cleanup)
         await runner.setup()
@@ -109,7 +122,7 @@ class HealthServer:
             await self._resources.aclose()
             said = error.strerror or str(error)
             raise ConfigurationError(f"health.port: can't listen on {host}:{port}: {said}") from None
-        await self._resources.enter_async_context(self._pulse)
+        await self._resources.enter_async_context(self.pulse)
         bound = runner.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         self.url = f"http://{shown}:{bound[1]}"
@@ -122,13 +135,18 @@ class HealthServer:
         await self._resources.aclose()
 
     async def _healthz(self, request: web.Request) -> web.Response:
-        lag_s = self._pulse.lag_s
+        lag_s = self.pulse.lag_s
         alive = lag_s < MAX_LAG_S and bool(self._report().get("alive", True))
         return _answer(alive, {"alive": alive, "loop_lag_s": round(lag_s, 3)})
 
     async def _readyz(self, request: web.Request) -> web.Response:
         report = self._report()
         return _answer(bool(report["ready"]), report)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        if self.metrics is None:
+            raise web.HTTPNotFound(text="no metrics: pip install 'voxtra[metrics]'\n")
+        return web.Response(body=self.metrics().encode(), headers={"Content-Type": METRICS_TYPE})
 
 
 def _answer(good: bool, body: Report) -> web.Response:
