@@ -11,9 +11,12 @@ from fake_app import World, running
 from fake_calls import breathe
 
 from voxtra import AppState, CallSession, Router, VoxtraApp
+from voxtra.ari import Channel
+from voxtra.ari.events import CallBroadcast
 from voxtra.ari.state import ConnectionState
 from voxtra.config import VoxtraConfig
 from voxtra.errors import (
+    ARIConflictError,
     ARIConnectionLostError,
     AuthenticationError,
     ConfigurationError,
@@ -457,6 +460,38 @@ async def test_patience_can_be_cut_short(monkeypatch: Patch) -> None:
             world.ari.channels_there.clear()
             await world.app.start()
             world.ari.ready = True
+
+
+async def test_calls_that_are_offered_are_claimed_while_calls_are_taken(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("voxtra.exchange.CLAIM_S", 0.0)
+    async with running(monkeypatch, stays) as world:
+        world.ari.answers["events.claim_channel"] = lambda channel_id, application: (
+            ARIConflictError("POST", "/events/claim", 409) if channel_id == "slow" else True
+        )
+        for name in ("first", "slow"):
+            world.ari.tell(CallBroadcast(channel=Channel(id=name, name=f"PJSIP/{name}")))
+        await breathe()
+        asked = world.ari.asked_for("events.claim_channel")
+        assert asked == [{"channel_id": name, "application": "test"} for name in ("first", "slow")]
+        world.call("first")
+        stopping = asyncio.ensure_future(world.app.stop(0.05))
+        await breathe()
+        world.ari.tell(CallBroadcast(channel=Channel(id="late", name="PJSIP/late")))
+        await stopping
+        assert len(world.ari.asked_for("events.claim_channel")) == 2
+
+
+async def test_who_has_calls_lets_others_claim_first(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("voxtra.exchange.CLAIM_S", 0.2)
+    monkeypatch.setattr("voxtra.exchange.CLAIM_MAX_S", 0.05)
+    async with running(monkeypatch, stays) as world:
+        world.ari.answers["events.claim_channel"] = True
+        world.call()
+        world.ari.tell(CallBroadcast(channel=Channel(id="next", name="PJSIP/next")))
+        await breathe()
+        assert world.ari.asked_for("events.claim_channel") == []
+        await asyncio.sleep(0.1)
+        assert len(world.ari.asked_for("events.claim_channel")) == 1
 
 
 async def test_states_and_health(monkeypatch: Patch) -> None:

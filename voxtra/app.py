@@ -380,6 +380,7 @@ class VoxtraApp:
         switchboard = Switchboard(ari, self._exchange.take)
         self._resources.push_async_callback(switchboard.close)
         ari.on_state(self._connection)
+        self._resources.callback(ari.on_event(self._exchange.offered))
         self._shared = Shared(
             app_name=settings.asterisk.app_name,
             ari=ari,

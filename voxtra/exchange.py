@@ -10,11 +10,18 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
-from voxtra.ari import StasisStart
+from voxtra.ari import Event, StasisStart
+from voxtra.ari.events import CallBroadcast
 from voxtra.calls.dial import dial
 from voxtra.calls.leg import Leg, first_of
-from voxtra.calls.switchboard import new_id
-from voxtra.errors import NotConnectedError, RouteNotFoundError
+from voxtra.calls.switchboard import RETURNED, new_id
+from voxtra.errors import (
+    ARIConflictError,
+    ARINotFoundError,
+    NotConnectedError,
+    RouteNotFoundError,
+    TelephonyError,
+)
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.live import Shared
 from voxtra.router import Router
@@ -28,9 +35,9 @@ MAX_WAITING = 200
 FORCE_S = 5.0
 """How long calls may take to end once they are told to."""
 
-RETURNED = "VOXTRA_RETURNED"
-"""Channel variable that tells the dialplan why a call came back: ``draining``, ``leftover``, ``starting``."""
-
+CLAIM_S = 0.002
+"""How long an app waits per call it has before it claims one more; at most ``CLAIM_MAX_S``."""
+CLAIM_MAX_S = 0.1
 _FRAMES = (EventType.AUDIO_FRAME_RECEIVED, EventType.AUDIO_FRAME_SENT)
 
 Next: TypeAlias = Callable[[CallSession], Awaitable[None]]
@@ -149,6 +156,26 @@ class Exchange:
             self._waiting.append(leg)
         else:
             self._give_back(leg)
+
+    def offered(self, event: Event) -> None:
+        """A call that ``StasisBroadcast()`` offers to several apps: whoever claims it first has it.
+
+        One with few calls is quick to claim, one with many waits a little, one whose loop hangs never does.
+        """
+        shared = self.shared
+        if isinstance(event, CallBroadcast) and self._doors == "open" and shared is not None:
+            shared.switchboard.chore(self._claim(shared, event.channel.id))
+
+    async def _claim(self, shared: Shared, channel_id: str) -> None:
+        await asyncio.sleep(min(CLAIM_S * len(self._running), CLAIM_MAX_S))
+        if self._doors != "open":
+            return
+        try:
+            await shared.ari.events.claim_channel(channel_id=channel_id, application=shared.app_name)
+        except (ARIConflictError, ARINotFoundError):
+            pass  # another was faster, or the caller has gone
+        except TelephonyError as error:
+            log.warning("call %s could not be claimed: %s", channel_id, error)
 
     def _give_back(self, leg: Leg) -> None:
         leg.close()

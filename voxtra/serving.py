@@ -77,6 +77,11 @@ class StopRequest:
             with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):
                 self._loop.remove_signal_handler(number)
 
+    @property
+    def asked(self) -> bool:
+        """Whether there is a request."""
+        return self._asked.is_set()
+
     async def wait(self) -> None:
         """Until there is a request."""
         await self._asked.wait()
@@ -146,12 +151,14 @@ async def tend(
     stop: StopRequest,
     *,
     grace_s: float | None = None,
+    health: bool = True,
     on_ready: Callable[[], None] = lambda: None,
 ) -> bool:
     """Start ``apps``, wait for ``stop`` or the end of all, and stop them. Returns whether all ended in order.
 
     Args:
         grace_s: how long calls may go on; None = each app's own setting.
+        health: whether to answer ``/healthz`` and ``/readyz`` where the settings say so.
         on_ready: called once all take calls.
 
     Raises:
@@ -159,10 +166,12 @@ async def tend(
     """
     _distinct(apps)
     async with contextlib.AsyncExitStack() as resources:
-        place = next((app.settings.health for app in apps if app.settings.health.port is not None), None)
-        if place is not None and place.port is not None:
-            health = HealthServer(place.host, place.port, lambda: report_of([a.health() for a in apps]))
-            await resources.enter_async_context(health)
+        places = [app.settings.health for app in apps if app.settings.health.port is not None]
+        if health and places:
+            server = HealthServer(
+                places[0].host, places[0].port or 0, lambda: report_of([app.health() for app in apps])
+            )
+            await resources.enter_async_context(server)
         asked = asyncio.ensure_future(stop.wait())
         life = asyncio.ensure_future(_live(apps, on_ready))
         try:

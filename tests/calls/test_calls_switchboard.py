@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from fake_calls import APP, FakeAri, breathe
 
-from voxtra.ari import Bridge, Channel, PlaybackFinished, StasisEnd, StasisStart
+from voxtra.ari import Application, Bridge, Channel, PlaybackFinished, Snapshot, StasisEnd, StasisStart
 from voxtra.calls.switchboard import PREFIX, Switchboard, new_id
 from voxtra.errors import (
     ARIConnectionLostError,
@@ -167,3 +167,17 @@ async def test_close_finishes_chores_and_cuts_what_hangs(
     assert ari.asked_for("channels.continue_in_dialplan") == [{"channel_id": "late"}]
     ari.arrive("late")  # nobody listens any more
     ari.tell(StasisEnd(channel=Channel(id="late")))
+
+
+async def test_calls_that_were_claimed_are_found_again(
+    ari: FakeAri, switchboard: Switchboard, arrivals: list[StasisStart]
+) -> None:
+    def offered(channel_id: str) -> Channel:
+        where = {"app_name": "StasisBroadcast", "app_data": "500,^test-[0-9]+$"}
+        return Channel(id=channel_id, name="PJSIP/phone-1", dialplan=where)  # type: ignore[arg-type]
+
+    snapshot = Snapshot(Application(name=APP, channel_ids=["mine"]), (offered("mine"), offered("other")), ())
+    for callback in ari._listeners["resync"]:
+        callback(snapshot)
+    await breathe()
+    assert [(event.channel.id, event.args) for event in arrivals] == [("mine", [])]

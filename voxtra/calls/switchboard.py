@@ -22,6 +22,9 @@ log = logging.getLogger("voxtra.calls")
 PREFIX = "vx-"
 """Begins the id of every channel and bridge that voxtra makes. Such a channel never reaches a handler."""
 
+RETURNED = "VOXTRA_RETURNED"
+"""Channel variable that tells the dialplan why a call came back: ``draining``, ``leftover``, ``starting``."""
+
 CLOSE_S = 5.0
 """How long ``close`` waits for clean-up under way."""
 
@@ -111,8 +114,11 @@ class Switchboard:
             if subject.removeprefix("channel:") not in there:
                 absent()
         app = snapshot.application.name
+        ours = set(snapshot.application.channel_ids)
         for channel in snapshot.channels:
             name, *args = _app_of(channel) or [""]
+            if channel.dialplan.app_name == "StasisBroadcast" and channel.id in ours:
+                name = app  # the dialplan named no application: it was claimed
             if name == app:
                 event = StasisStart(application=app, args=args, channel=channel)
                 mailbox = self._mailboxes.get(f"channel:{channel.id}", self._arrival)
@@ -183,6 +189,9 @@ class Switchboard:
             await self._drop_channel(channel_id)
         else:
             log.info("call %s goes back to the dialplan: the app is going", channel_id)
+            await self.gone(
+                self._ari.channels.set_channel_var(channel_id=channel_id, variable=RETURNED, value="draining")
+            )
             await self.gone(self._ari.channels.continue_in_dialplan(channel_id=channel_id))
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Annotated
+
+import typer
+
 from voxtra.cli import options
 from voxtra.cli.log import set_up_logging
 from voxtra.cli.serve import GraceOption, HealthOption, run_app, serving_options
-from voxtra.cli.target import load_app
+from voxtra.cli.target import load_app, parse_target
+from voxtra.cli.workers import Order, run_workers
 
 
 def command(
@@ -17,6 +23,9 @@ def command(
     config: options.ConfigOption = None,
     grace: GraceOption = None,
     health: HealthOption = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, max=256, help="Processes; above 1 they are NAME-1, NAME-2 ...")
+    ] = 1,
     log_level: options.LogLevelOption = "info",
     debug: options.DebugOption = False,
 ) -> int:
@@ -28,16 +37,28 @@ def command(
     SIGTERM and Ctrl-C end the app in good order: calls may go on for --grace seconds, new ones and those that
     are left go back to the dialplan. A second signal does not wait.
 
+    With --workers the app runs in several processes, the Stasis applications NAME-1 to NAME-N; the dialplan
+    spreads calls over them (docs/running.md). One that dies is started again.
+
     \b
     Examples:
       voxtra run app:app
       voxtra run src/ivr.py:app --ari-url http://pbx.example:8088 --log-level debug
       voxtra run shop.phones:make_app()
+      voxtra run app:app --workers 4 --health 8081 --grace 300
     """
-    set_up_logging("debug" if debug else log_level)
+    level = "debug" if debug else log_level
+    set_up_logging(level)
     given = options.ari_options(ari_url, ari_user, ari_password, app_name) | serving_options(grace, health)
+    if workers > 1:
+        parse_target(target)
+        shared = options.load_settings(config, given)
+        set_up_logging(level, options.secrets_of(shared))
+        file = str(options.settings_file(config) or "")
+        order = Order(target, file, given, grace, level, debug, workers)
+        return asyncio.run(run_workers(order, shared.health))
     app = load_app(target)
     settings = options.load_settings(config, given, app.settings)
-    set_up_logging("debug" if debug else log_level, options.secrets_of(settings))
+    set_up_logging(level, options.secrets_of(settings))
     app.configure(settings)
     return run_app(app, grace)
