@@ -1,4 +1,4 @@
-"""What speech providers are: STT, TTS, LLM and VAD.
+"""What speech providers are: STT, TTS, LLM, VAD, and speech to speech.
 
 The lifetime rule: **a provider is shared by all calls, a stream belongs to one call.** Whatever keeps
 state (a recogniser, a detector) is opened per call with ``open`` and closed with it.
@@ -10,8 +10,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+from voxtra.errors import LLMError
 from voxtra.types import Message
 
 
@@ -190,3 +191,203 @@ class VADStream(ABC):
     @abstractmethod
     def push(self, pcm: bytes) -> float:
         """The next 20 ms. Returns the probability, 0..1, that there is speech now."""
+
+
+@dataclass(slots=True, frozen=True)
+class ReplyStarted:
+    """The model begins to answer.
+
+    Attributes:
+        reply: names the reply.
+        tag: what :meth:`SpeechStream.respond` was given; "" when the provider began of itself.
+    """
+
+    reply: str
+    tag: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class ReplyAudio:
+    """The next sound of a reply, at the stream's rate; it comes faster than it is heard.
+
+    Attributes:
+        reply: the reply.
+        item: the utterance within it, for :meth:`SpeechStream.truncate`. A reply may have several.
+    """
+
+    reply: str
+    item: str
+    pcm: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class ReplyText:
+    """The next words of an utterance. They come about when its sound does, not exactly."""
+
+    reply: str
+    item: str
+    text: str
+
+
+@dataclass(slots=True, frozen=True)
+class ReplyAudioEnded:
+    """All sound of an utterance has come."""
+
+    reply: str
+    item: str
+
+
+@dataclass(slots=True, frozen=True)
+class ReplyToolCall:
+    """The model wants a tool called; answer with :meth:`SpeechStream.add_tool_result`."""
+
+    reply: str
+    call: ToolCall
+
+
+@dataclass(slots=True, frozen=True)
+class ReplyEnded:
+    """The reply is complete, or there will be no more of it.
+
+    Attributes:
+        reply: "" when the request for one was refused.
+        reason: ``finished``, ``cancelled``, ``failed``.
+        detail: the provider's words when it failed.
+    """
+
+    reply: str
+    reason: Literal["finished", "cancelled", "failed"]
+    usage: Usage = Usage()
+    detail: str = ""
+    tag: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class CallerSpeech:
+    """The provider hears the caller begin (``started``) or stop. Only where it ends turns itself."""
+
+    started: bool
+
+
+@dataclass(slots=True, frozen=True)
+class CallerTurn:
+    """The caller's turn is part of the conversation. ``item`` is "" when it was refused as empty."""
+
+    item: str
+
+
+@dataclass(slots=True, frozen=True)
+class CallerText:
+    """What the caller said in a turn; the newest replaces those before. "" and final: it is not known."""
+
+    item: str
+    text: str
+    is_final: bool
+
+
+@dataclass(slots=True, frozen=True)
+class StreamProblem:
+    """The provider complains of something; the stream goes on."""
+
+    detail: str
+
+
+@dataclass(slots=True, frozen=True)
+class StreamLost:
+    """The stream has ended by a failure; the last event there is."""
+
+    error: LLMError
+
+
+SpeechEvent: TypeAlias = (
+    ReplyStarted
+    | ReplyAudio
+    | ReplyText
+    | ReplyAudioEnded
+    | ReplyToolCall
+    | ReplyEnded
+    | CallerSpeech
+    | CallerTurn
+    | CallerText
+    | StreamProblem
+    | StreamLost
+)
+
+
+class SpeechToSpeech(Provider, ABC):
+    """A model that hears and speaks itself: no STT, LLM and TTS apart."""
+
+    ends_turns: bool = False
+    """True when the provider decides where a turn of the caller ends. It is sent every frame then; else it
+    is sent the caller's turns, and told by ``commit`` where each ends."""
+
+    @abstractmethod
+    async def open(
+        self,
+        *,
+        rate: int,
+        codec: str,
+        on_event: Callable[[SpeechEvent], None],
+        instructions: str = "",
+        tools: Sequence[dict[str, Any]] = (),
+        history: Sequence[Message] = (),
+        language: str | None = None,
+    ) -> SpeechStream:
+        """A conversation for one call.
+
+        Args:
+            rate: Hz of the line.
+            codec: what goes over the line's wire (``ulaw``, ``slin16`` ...): the nearest is taken.
+            on_event: called on the event loop with everything that comes.
+            instructions: the system prompt.
+            tools: OpenAI function schemas.
+            history: what was said before, OpenAI chat form.
+            language: BCP 47, of what the caller speaks; None when not known.
+
+        Raises:
+            LLMError: the provider can't be reached, or refuses.
+        """
+
+
+class SpeechStream(ABC):
+    """One call's conversation with a model that hears and speaks. Only ``close`` waits for anything."""
+
+    rate: int
+    """Hz of the sound that goes in and comes out here."""
+
+    @abstractmethod
+    def push(self, pcm: bytes) -> None:
+        """The caller's next sound. When the provider can't be sent it fast enough, the oldest is dropped."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """What was pushed since the last time is a turn of the caller (:class:`CallerTurn` follows)."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """What was pushed since the last time is none: forget it."""
+
+    @abstractmethod
+    def respond(self, instructions: str = "", *, tag: str = "") -> None:
+        """Ask for a reply, once the one under way has ended.
+
+        Args:
+            instructions: for this reply alone, beside the conversation's.
+            tag: comes back in :class:`ReplyStarted` and :class:`ReplyEnded`.
+        """
+
+    @abstractmethod
+    def add_tool_result(self, tool_id: str, content: str) -> None:
+        """What a tool call came to."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Stop making the reply under way, and forget those asked for; no more of it comes."""
+
+    @abstractmethod
+    def truncate(self, item: str, heard_ms: int) -> None:
+        """The caller heard ``heard_ms`` of an utterance: the model forgets the rest."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """End the conversation. No event comes afterwards. Idempotent."""
