@@ -192,7 +192,9 @@ async def test_a_socket_that_keeps_dropping_is_told_once(server):
         await call.until(lambda: call.errors)
         assert "the connection broke" in str(call.errors[0])
         await call.until(lambda: len(call.errors) == 2)
-        assert "no final transcript within 1.5 s: deepgram (nova-3): the connection broke" in str(call.errors[1])
+        assert "no final transcript within 1.5 s: deepgram (nova-3): the connection broke" in str(
+            call.errors[1]
+        )
 
 
 @pytest.mark.parametrize(
@@ -327,7 +329,9 @@ def test_what_is_wrong_is_said(monkeypatch):
     monkeypatch.delenv("DEEPGRAM_API_KEY", raising=False)
     with pytest.raises(ConfigurationError, match="DeepgramSTT has no key: set DEEPGRAM_API_KEY"):
         DeepgramSTT()
-    with pytest.raises(ConfigurationError, match=r"base_url = 'ftp://x': it must begin with http:// or https"):
+    with pytest.raises(
+        ConfigurationError, match=r"base_url = 'ftp://x': it must begin with http:// or https"
+    ):
         DeepgramSTT(api_key="k", base_url="ftp://x")
     with pytest.raises(ConfigurationError, match="Flux must hear the silence"):
         DeepgramFluxSTT(api_key="k", send_silence=False)

@@ -43,7 +43,10 @@ def test_providers_are_made_from_the_apps_configuration():
     ("make", "words"),
     [
         (lambda: load("wisper"), "no speech provider 'wisper': did you mean 'whisper'"),
-        (lambda: load("deepgram"), "no speech provider 'deepgram': it knows hibari, intents"),
+        (lambda: load("nonsense"), "no speech provider 'nonsense': it knows anthropic, cartesia, deepgram"),
+        (lambda: load("deepgram"), "'deepgram' is STT or TTS: say which, as in load_as(STT, 'deepgram')"),
+        (lambda: load_as(LLM, "deepgram"), "LLM: 'deepgram' is STT or TTS, no LLM provider"),
+        (lambda: load_as(STT, "elevenlabs", api_key="k"), "'elevenlabs' is no STT provider"),
         (lambda: load_as(STT, "hibari"), "'hibari' is no STT provider"),
         (
             lambda: load_as(STT, AppConfig(provider="local", api_key="x")),
@@ -96,10 +99,25 @@ async def test_a_missing_extra_names_the_command(monkeypatch, package, use):
         await use()
 
 
-def test_the_openai_client_is_an_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'voxtra\[openai\]'"):
-        load("openai", api_key="x")
+@pytest.mark.parametrize(
+    ("kind", "name", "package"),
+    [
+        (LLM, "openai", "openai"),
+        (STT, "openai", "openai"),
+        (TTS, "openai", "openai"),
+        (STT, "deepgram", "deepgram"),
+        (STT, "deepgram-flux", "deepgram"),
+        (TTS, "deepgram", "deepgram"),
+        (TTS, "elevenlabs", "elevenlabs.client"),
+        (TTS, "cartesia", "cartesia"),
+        (TTS, "cartesia", "websockets.asyncio.client"),
+    ],
+)
+def test_a_providers_sdk_is_an_extra(monkeypatch, kind, name, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    extra = name.removesuffix("-flux")
+    with pytest.raises(MissingExtraError, match=rf"pip install 'voxtra\[{extra}\]'"):
+        load_as(kind, name, api_key="x")
 
 
 async def test_a_model_that_is_not_there_is_named(tmp_path):
@@ -117,8 +135,10 @@ async def test_a_model_that_is_not_there_is_named(tmp_path):
 def test_importing_speech_imports_no_engine():
     code = (
         "import sys, voxtra.speech, voxtra.speech.whisper, voxtra.speech.hibari, voxtra.speech.silero,"
-        " voxtra.speech.openai, voxtra.speech.intents;"
-        "print({'ctranslate2', 'tokenizers', 'onnxruntime', 'hibari', 'openai', 'rapidfuzz'}"
+        " voxtra.speech.openai, voxtra.speech.intents, voxtra.speech.openai_speech, voxtra.speech.deepgram,"
+        " voxtra.speech.deepgram_voice, voxtra.speech.elevenlabs, voxtra.speech.cartesia;"
+        "print({'ctranslate2', 'tokenizers', 'onnxruntime', 'hibari', 'openai', 'rapidfuzz', 'deepgram',"
+        " 'elevenlabs', 'cartesia', 'httpx', 'websockets'}"
         " & set(sys.modules))"
     )
     done = subprocess.run(
@@ -131,8 +151,8 @@ def test_the_public_names_are_these():
     import voxtra.speech
 
     assert voxtra.speech.__all__ == [
-        "LLM", "STT", "TTS", "VAD", "BatchSTT", "CachedTTS", "InferencePool", "LLMEvent", "LocalStack",
-        "Provider", "STTStream", "Speech", "TextDelta", "ToolCall", "Transcript", "Usage", "VADStream",
+        "LLM", "STT", "TTS", "VAD", "BatchSTT", "CachedTTS", "Fallback", "InferencePool", "LLMEvent",
+        "LocalStack", "Provider", "STTStream", "Speech", "TextDelta", "ToolCall", "Transcript", "Usage", "VADStream",
         "load", "load_as", "local", "local_stt", "local_tts", "local_vad", "shared_pool",
     ]  # fmt: skip
     assert all(hasattr(voxtra.speech, name) for name in voxtra.speech.__all__)

@@ -20,6 +20,7 @@ from voxtra.speech.base import (
 )
 from voxtra.speech.batch import BatchSTT
 from voxtra.speech.cache import CachedTTS
+from voxtra.speech.fallback import Fallback
 from voxtra.speech.local import LocalStack, load, load_as, local, local_stt, local_tts, local_vad
 from voxtra.speech.pool import InferencePool, shared_pool
 
@@ -30,6 +31,7 @@ __all__ = [
     "VAD",
     "BatchSTT",
     "CachedTTS",
+    "Fallback",
     "InferencePool",
     "LLMEvent",
     "LocalStack",

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from voxtra.errors import ConfigurationError, STTError
-from voxtra.speech.deepgram_client import DeepgramAccount, Socket, make_client
+from voxtra.speech.deepgram_client import Client, DeepgramAccount, Socket
 from voxtra.speech.settings import read_settings
 from voxtra.speech.streaming import SocketSettings, SocketSTT, STTConnection
 from voxtra.speech.tape import Heard
@@ -68,7 +68,11 @@ class FluxSettings(SocketSettings, DeepgramAccount):
 class _Deepgram(SocketSTT):
     """What both have in common: μ-law on telephone lines, linear PCM else."""
 
-    _client: Any
+    _client: Client
+
+    async def close(self) -> None:
+        """Close the connections to the server. Idempotent."""
+        await self._client.close()
 
     def encode(self, pcm: bytes, rate: int) -> bytes:
         """μ-law at 8 kHz, half the bytes and all there was on the line; linear else."""
@@ -104,7 +108,7 @@ class DeepgramSTT(_Deepgram):
     def __init__(self, config: BaseModel | Mapping[str, Any] | None = None, **options: Any) -> None:
         self.settings = read_settings(DeepgramSettings, config, options, of="DeepgramSTT")
         self.name = f"deepgram ({self.settings.model})"
-        self._client = make_client(self.settings, of="DeepgramSTT")
+        self._client = Client(self.settings, of="DeepgramSTT")
 
     async def connect(self, *, rate: int, language: str | None, hints: Sequence[str]) -> STTConnection:
         """A ``/v1/listen`` socket. Hints are key terms for Nova-3, keywords for older models."""
@@ -122,7 +126,7 @@ class DeepgramSTT(_Deepgram):
         )
         if hints:
             options[terms] = list(hints)
-        manager = self._client.listen.v1.connect(**options)
+        manager = self._client.sdk.listen.v1.connect(**options)
         return _Listen(await Socket(manager, STTError, self.name).open(), self.name)
 
 
@@ -145,7 +149,7 @@ class DeepgramFluxSTT(_Deepgram):
         self.name = f"deepgram ({self.settings.model})"
         if not self.settings.send_silence:
             raise ConfigurationError("DeepgramFluxSTT: send_silence = False: Flux must hear the silence too")
-        self._client = make_client(self.settings, of="DeepgramFluxSTT")
+        self._client = Client(self.settings, of="DeepgramFluxSTT")
 
     async def connect(self, *, rate: int, language: str | None, hints: Sequence[str]) -> STTConnection:
         """A ``/v2/listen`` socket."""
@@ -161,7 +165,7 @@ class DeepgramFluxSTT(_Deepgram):
         )
         if hints:
             options["keyterm"] = list(hints)
-        manager = self._client.listen.v2.connect(**options)
+        manager = self._client.sdk.listen.v2.connect(**options)
         return _Flux(await Socket(manager, STTError, self.name).open(), self.name)
 
 

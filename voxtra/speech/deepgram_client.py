@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from pydantic import Field, SecretStr
 
 from voxtra.errors import ProviderError
-from voxtra.speech.sdk import as_error, check_url, import_sdk, read_key, websocket_url
+from voxtra.speech.sdk import as_error, check_url, http_client, import_sdk, read_key, websocket_url
 from voxtra.speech.settings import ProviderSettings
 
 HOST = "https://api.deepgram.com"
@@ -31,8 +30,23 @@ class DeepgramAccount(ProviderSettings):
     base_url: str | None = None
 
 
-def make_client(account: DeepgramAccount, *, of: str) -> Any:
-    """An ``AsyncDeepgramClient``. Raises ConfigurationError, MissingExtraError."""
+class Client:
+    """The SDK's ``AsyncDeepgramClient`` with its HTTP connections.
+
+    Raises:
+        ConfigurationError: there is no key, or the address can't be one.
+        MissingExtraError: ``voxtra[deepgram]`` is not installed.
+    """
+
+    def __init__(self, account: DeepgramAccount, *, of: str) -> None:
+        self.http, self.sdk = _make(account, of)
+
+    async def close(self) -> None:
+        """Close the connections. Idempotent."""
+        await self.http.aclose()
+
+
+def _make(account: DeepgramAccount, of: str) -> tuple[Any, Any]:
     key = read_key(account.api_key, "DEEPGRAM_API_KEY", of=of)
     url = check_url(account.base_url, "base_url", ("http", "https"), of=of) or HOST
     sdk = import_sdk(
@@ -45,7 +59,8 @@ def make_client(account: DeepgramAccount, *, of: str) -> Any:
     )
     sockets = websocket_url(url)
     where = sdk.DeepgramClientEnvironment(base=url, production=sockets, agent=sockets, agent_rest=url)
-    return sdk.AsyncDeepgramClient(api_key=key, environment=where)
+    http = http_client()
+    return http, sdk.AsyncDeepgramClient(api_key=key, environment=where, httpx_client=http)
 
 
 class Socket:
@@ -93,10 +108,3 @@ class Socket:
             await asyncio.wait([closing], timeout=CLOSE_S)
         with contextlib.suppress(Exception):  # it is over, however it ended
             closing.result()
-
-
-async def chunks(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces of ``source`` that hold something."""
-    async for piece in source:
-        if piece:
-            yield piece

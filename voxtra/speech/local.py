@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
@@ -14,17 +14,32 @@ from voxtra.speech.base import LLM, STT, TTS, VAD, Provider
 from voxtra.speech.cache import CachedTTS
 from voxtra.speech.settings import did_you_mean
 
-PROVIDERS = {
+Place: TypeAlias = tuple[str, str]
+"""Module and class of a provider."""
+
+PROVIDERS: dict[str, Place | dict[type[Provider], Place]] = {
     "whisper": ("voxtra.speech.whisper", "WhisperSTT"),
     "hibari": ("voxtra.speech.hibari", "HibariTTS"),
     "silero": ("voxtra.speech.silero", "SileroVAD"),
     "webrtc": ("voxtra.speech.webrtc", "WebRTCVAD"),
     "intents": ("voxtra.speech.intents", "IntentLLM"),
-    "openai": ("voxtra.speech.openai", "OpenAILLM"),
+    "openai": {
+        LLM: ("voxtra.speech.openai", "OpenAILLM"),
+        STT: ("voxtra.speech.openai_speech", "OpenAISTT"),
+        TTS: ("voxtra.speech.openai_speech", "OpenAITTS"),
+    },
     "anthropic": ("voxtra.speech.anthropic", "AnthropicLLM"),
     "gemini": ("voxtra.speech.gemini", "GeminiLLM"),
+    "deepgram": {
+        STT: ("voxtra.speech.deepgram", "DeepgramSTT"),
+        TTS: ("voxtra.speech.deepgram_voice", "DeepgramTTS"),
+    },
+    "deepgram-flux": ("voxtra.speech.deepgram", "DeepgramFluxSTT"),
+    "elevenlabs": ("voxtra.speech.elevenlabs", "ElevenLabsTTS"),
+    "cartesia": ("voxtra.speech.cartesia", "CartesiaTTS"),
 }
-"""Providers by the name they have in a configuration: module and class, imported when used."""
+"""Providers by the name they have in a configuration: module and class, imported when used. A name may mean a
+class for each kind."""
 
 LOCAL: dict[type[Provider], str] = {STT: "whisper", TTS: "hibari", VAD: "silero", LLM: "intents"}
 """What the name ``local`` means, by kind."""
@@ -36,7 +51,7 @@ def load(name: str, config: BaseModel | Mapping[str, Any] | None = None, **optio
     """The provider called ``name``, with the settings given.
 
     Args:
-        name: one of :data:`PROVIDERS`, in any case.
+        name: one of :data:`PROVIDERS`, in any case; one that means several kinds is for :func:`load_as`.
         config: its settings, a mapping or a pydantic model.
         options: its settings, one by one.
 
@@ -44,10 +59,28 @@ def load(name: str, config: BaseModel | Mapping[str, Any] | None = None, **optio
         ConfigurationError: there is no such provider or setting.
         MissingExtraError: what it needs is not installed.
     """
+    return _load(name, None, config, options)
+
+
+def _load(
+    name: str,
+    kind: type[Provider] | None,
+    config: BaseModel | Mapping[str, Any] | None,
+    options: Mapping[str, Any],
+) -> Provider:
     key = name.strip().lower()
     if key not in PROVIDERS:
         raise ConfigurationError(f"there is no speech provider {name!r}{did_you_mean(key, PROVIDERS)}")
-    module, class_name = PROVIDERS[key]
+    place = PROVIDERS[key]
+    if isinstance(place, dict):
+        kinds = " or ".join(known.__name__ for known in place)
+        if kind is None:
+            first = next(iter(place)).__name__
+            raise ConfigurationError(f"{name!r} is {kinds}: say which, as in load_as({first}, {name!r})")
+        if kind not in place:
+            raise ConfigurationError(f"{name!r} is {kinds}, no {kind.__name__} provider")
+        place = place[kind]
+    module, class_name = place
     make: Callable[..., Provider] = getattr(import_module(module), class_name)
     return make(config=config, **options)
 
@@ -77,7 +110,7 @@ def load_as(
         config = source
     key = LOCAL[kind] if name.strip().lower() == "local" else name
     try:
-        provider = load(key, config, **options)
+        provider = _load(key, kind, config, options)
     except ConfigurationError as problem:
         if isinstance(problem, MissingExtraError):
             raise

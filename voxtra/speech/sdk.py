@@ -52,6 +52,11 @@ def import_sdk(*modules: str, what: str, extra: str) -> Any:
     return found[0]
 
 
+def http_client() -> Any:
+    """An ``httpx.AsyncClient`` for an SDK that takes one and has no way to close its own."""
+    return import_module("httpx").AsyncClient(timeout=60, follow_redirects=True)
+
+
 def read_key(given: SecretStr | None, variable: str, *, of: str) -> str:
     """The API key: the one given, or the environment's. Raises ConfigurationError when there is none."""
     key = given.get_secret_value() if given else os.environ.get(variable, "")

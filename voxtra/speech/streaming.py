@@ -343,9 +343,7 @@ class SocketSTTStream(STTStream):
                 connection = await engine.connect(rate=self._rate, language=self._language, hints=self._hints)
         except TimeoutError:
             return STTError(f"{engine.name}: no connection within {limit:g} s")
-        except (
-            Exception
-        ) as problem:  # somebody else's provider: its error must reach the call, whatever it is
+        except Exception as problem:  # noqa: BLE001 - somebody else's provider: told to the call
             return self._as_ours(problem)
         try:
             self._base = self._ms(self._tape.rewind())

@@ -1,8 +1,7 @@
-"""Deepgram's server as its SDK sees it: /v1/listen, /v2/listen (Flux) and /v1/speak, well and badly behaved."""
+"""Deepgram's server as its SDK sees it: /v1/listen and /v2/listen (Flux), well and badly behaved."""
 
 import asyncio
 import json
-import struct
 
 from aiohttp import WSMsgType, web
 from fakes.marked_sound import audioop, hear
@@ -24,9 +23,6 @@ class DeepgramServer:
         self.garbage: list[str] = []  # sent before anything else
         self.error: dict | None = None
         self.interim_every_ms = 200
-        self.speak_requests: list[dict] = []
-        self.speak = self.speak_well
-        self.speak_gone = asyncio.Event()
 
     def refusal(self) -> web.Response | None:
         what = self.refuse.pop(0) if self.refuse else self.refuse_always
@@ -74,42 +70,6 @@ class DeepgramServer:
             state["closed"] = True
         return socket
 
-    async def speak_endpoint(self, request: web.Request) -> web.StreamResponse:
-        self.speak_requests.append(
-            {"query": dict(request.query), "headers": dict(request.headers), **await request.json()}
-        )
-        refusal = self.refusal()
-        if refusal is not None:
-            return refusal
-        try:
-            return await self.speak(request)
-        except (asyncio.CancelledError, ConnectionResetError):
-            self.speak_gone.set()
-            raise
-
-    async def speak_well(self, request: web.Request) -> web.StreamResponse:
-        return await self.stream(request, [tone(100)] * 3)
-
-    async def stream(
-        self, request, parts, *, first=0.0, pause=0.0, hold=0.0, drop=False
-    ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "audio/l16"})
-        await asyncio.sleep(first)
-        await response.prepare(request)
-        for part in parts:
-            await response.write(part)
-            await asyncio.sleep(pause)
-        await asyncio.sleep(hold)
-        if drop:
-            request.transport.abort()
-        else:
-            await response.write_eof()
-        return response
-
-
-def tone(ms: int, rate: int = 8000) -> bytes:
-    return struct.pack("<h", 3000) * (rate * ms // 1000)
-
 
 class Talk:
     """One connection."""
@@ -150,7 +110,13 @@ class V1(Talk):
                             "transcript": " ".join(word for word, _, _ in words),
                             "confidence": 0.9,
                             "words": [
-                                {"word": word, "punctuated_word": word, "start": b, "end": e, "confidence": 0.9}
+                                {
+                                    "word": word,
+                                    "punctuated_word": word,
+                                    "start": b,
+                                    "end": e,
+                                    "confidence": 0.9,
+                                }
                                 for word, b, e in words
                             ],
                         }
@@ -217,16 +183,15 @@ class Flux(Talk):
             await self.info("Update")
 
     async def message(self, message: dict) -> None:
-        if message["type"] == "ForceEndTurn" and self.server.answers_finalize and not self.server.silent:
-            if self.words(self.final_to):
-                await self.info("EndOfTurn", trigger="manual")
+        willing = self.server.answers_finalize and not self.server.silent
+        if message["type"] == "ForceEndTurn" and willing and self.words(self.final_to):
+            await self.info("EndOfTurn", trigger="manual")
 
 
 async def run_server(server: DeepgramServer) -> web.AppRunner:
     app = web.Application()
     app.router.add_get("/v1/listen", server.listen)
     app.router.add_get("/v2/listen", server.listen)
-    app.router.add_post("/v1/speak", server.speak_endpoint)
     return await serve(app, server)
 
 

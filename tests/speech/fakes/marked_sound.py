@@ -1,4 +1,4 @@
-"""Sound that says what it means: each word is a level of its own, so that a fake can tell what it was sent."""
+"""Sound that says what it means: each word is a level of its own; a fake can tell what it was sent."""
 
 import array
 import struct
@@ -10,9 +10,28 @@ with warnings.catch_warnings():
 
 __all__ = ["VOCABULARY", "audioop", "frame", "hear", "say"]
 
-VOCABULARY = (
-    "zero one two three four five six seven eight nine ten yes no hello there please my order late thanks".split()
-)
+VOCABULARY = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "yes",
+    "no",
+    "hello",
+    "there",
+    "please",
+    "my",
+    "order",
+    "late",
+    "thanks",
+]
 STEP = 1400
 WORD_MS = 200
 GAP_MS = 100
