@@ -177,8 +177,15 @@ class Sounds:
             for task in (heard, cut):
                 task.cancel()
 
-    async def stop_playback(self, playback_id: str | None = None) -> None:
-        """Stop one prompt, or all; ``play_file`` then returns with ``interrupted``."""
+    async def stop_playback(self, playback_id: str | PlayResult | None = None) -> None:
+        """Stop one prompt (its id, or what ``play_file`` gave), or all; ``play_file`` returns ``interrupted``.
+
+        Finished already is as good.
+        """
+        if isinstance(playback_id, PlayResult):
+            if not playback_id.playback_id:
+                return
+            playback_id = playback_id.playback_id
         await self._prompts.stop(playback_id)
 
     async def audio_stream(self, codec: AudioCodec = AudioCodec.ULAW) -> AsyncIterator[AudioChunk]:

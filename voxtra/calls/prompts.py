@@ -29,10 +29,12 @@ class PlayResult:
     Attributes:
         reason: ``finished`` (heard to the end), ``interrupted`` (stopped), ``hangup``.
         media: what was played, as media URIs.
+        playback_id: Asterisk's id of it, "" when it was not played by Asterisk.
     """
 
     reason: EndReason
     media: tuple[str, ...]
+    playback_id: str = ""
 
 
 def media_uris(prompt: str | Sequence[str]) -> list[str]:
@@ -95,7 +97,7 @@ class Prompts:
             return await self._heard(playback_id, finished, uris)
         except CallEndedError:
             if finished.done() or self._leg.is_over:
-                return PlayResult("hangup", tuple(uris))
+                return PlayResult("hangup", tuple(uris), playback_id)
             raise
         except asyncio.CancelledError:
             if not self._leg.is_over:
@@ -113,22 +115,22 @@ class Prompts:
         while not finished.done():
             await first_of(finished, self._leg.ended, timeout=LOOK_S)
             if self._leg.is_over:
-                return PlayResult("hangup", tuple(uris))
+                return PlayResult("hangup", tuple(uris), playback_id)
             if not finished.done():
                 missed = 0 if await self._is_there(playback_id) else missed + 1
                 if missed > 1:
                     raise PlaybackError(f"Asterisk forgot the playback of {' '.join(uris)}")
         if playback_id in self._stopped:
-            return PlayResult("interrupted", tuple(uris))
+            return PlayResult("interrupted", tuple(uris), playback_id)
         if finished.result() == "failed":
             await asyncio.sleep(0)
             if self._leg.is_over:
-                return PlayResult("hangup", tuple(uris))
+                return PlayResult("hangup", tuple(uris), playback_id)
             raise PlaybackError(
                 f"Asterisk could not play {' '.join(uris)}: is the file in its sounds directory, "
                 "in a format it reads?"
             )
-        return PlayResult("finished", tuple(uris))
+        return PlayResult("finished", tuple(uris), playback_id)
 
     async def _is_there(self, playback_id: str) -> bool:
         try:
