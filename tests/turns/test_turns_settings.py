@@ -19,10 +19,12 @@ DOCUMENTED = {
     "minSpeechMs": 300,
     "prefixPaddingMs": 200,
 }
+OURS = {"silenceMaxMs": 0, "silenceMinMs": 0}
+"""Our own settings: they change nothing unless they are set."""
 
 
 def test_the_documented_names_and_defaults():
-    assert TurnDetection().model_dump(by_alias=True) == DOCUMENTED
+    assert TurnDetection().model_dump(by_alias=True) == DOCUMENTED | OURS
 
 
 def test_camel_case_snake_case_and_a_model_are_the_same():
@@ -57,8 +59,9 @@ def test_settings_do_not_change():
         ({"bargeConfirmMs": "soon"}, "bargeConfirmMs = 'soon': .* valid integer"),
         ({"tts_guard_ms": None}, "tts_guard_ms = None: .* valid integer"),
         ({3: 4}, "no setting '3'"),
-        (500, "turn detection = 500: it must be a mapping, not int"),
-        ("pstn", "it must be a mapping, not str"),
+        (500, "turn detection = 500: it must be a mapping or a preset's name, not int"),
+        ("pstm", "no preset 'pstm': did you mean 'pstn'?"),
+        ("quick", "no preset 'quick': there are pstn, browser, noisy, patient"),
     ],
 )
 def test_what_is_wrong_is_named(given, said):
@@ -79,3 +82,21 @@ def test_every_setting_has_a_lowest_and_a_highest(name):
     for wrong in (low - 1, high + 1):
         with pytest.raises(ConfigurationError, match=name):
             TurnDetection(**{name: wrong})
+
+
+@pytest.mark.parametrize("name", ["pstn", "browser", "noisy", "patient"])
+def test_a_preset_is_a_whole_of_settings(name):
+    preset = TurnDetection.preset(name)
+    assert TurnDetection.of(name) == preset
+    assert TurnDetection.of(name, base=LISTENING) == preset
+    assert set(preset.model_fields_set) == set(TurnDetection.model_fields)
+    assert preset.silence_min_ms < preset.silence_threshold_ms < preset.silence_max_ms
+    assert preset.barge_confirm_ms >= preset.min_speech_ms, "what interrupts is never noise afterwards"
+
+
+def test_what_the_presets_are_for():
+    pstn, browser, noisy, patient = map(TurnDetection.preset, ("pstn", "browser", "noisy", "patient"))
+    assert browser.silence_threshold_ms < pstn.silence_threshold_ms < patient.silence_threshold_ms
+    assert browser.tts_guard_ms < pstn.tts_guard_ms
+    assert browser.barge_confirm_ms < pstn.barge_confirm_ms < noisy.barge_confirm_ms
+    assert noisy.min_speech_ms > pstn.min_speech_ms

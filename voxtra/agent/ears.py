@@ -3,24 +3,64 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from voxtra.errors import PipelineError
-from voxtra.media.line import Frame, Line
+from voxtra.media.line import FRAME_MS, Frame, Line
 from voxtra.speech.base import STT, VAD, STTStream, Transcript
 from voxtra.turns import (
     Decision,
     SpeechPaused,
     SpeechResumed,
     SpeechStarted,
+    TurnDetection,
     TurnDropped,
     TurnEnded,
     TurnMachine,
 )
+from voxtra.turns.echo import SILENT, EchoGuard, levels_of
+
+with warnings.catch_warnings():
+    # Deprecated in the standard library since 3.11; from 3.13 the audioop-lts package gives the same module.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import audioop
 
 TICK_S = 0.2
 """How often time is told to a turn under way when no frames come."""
+
+
+def level(pcm: bytes) -> float:
+    """RMS of 16-bit PCM, dB relative to full scale."""
+    loudness = audioop.rms(pcm, 2)
+    return 20 * math.log10(loudness / 32768) if loudness else SILENT
+
+
+class _Played:
+    """Tells the echo guard how loud what is played is."""
+
+    def __init__(self, guard: EchoGuard, frame_samples: int) -> None:
+        self._guard = guard
+        self._frame_bytes = frame_samples * 2
+        self._rest = b""
+
+    def played(self, pcm: bytes) -> None:
+        pcm = self._rest + pcm if self._rest else pcm
+        whole = len(pcm) // self._frame_bytes * self._frame_bytes
+        self._rest = pcm[whole:]
+        self._guard.played(levels_of(pcm, self._frame_bytes))
+
+    def paused(self) -> None:
+        self._guard.paused()
+
+    def resumed(self) -> None:
+        self._guard.resumed()
+
+    def flushed(self, heard: int) -> None:
+        self._rest = b""
+        self._guard.flushed()
 
 
 class Ears:
@@ -30,6 +70,7 @@ class Ears:
         decide: called with every decision of the turn machine, on the spot, and the time in ms.
         partial: called with every transcript that is not final.
         failed: called when the recogniser reports an error.
+        echo: learns what of the agent's sound comes back; None = nothing is taken for echo.
     """
 
     def __init__(
@@ -44,8 +85,10 @@ class Ears:
         failed: Callable[[Exception], None],
         language: str | None = None,
         hints: Sequence[str] = (),
+        echo: EchoGuard | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._echo = echo
         self._machine = machine
         self._decide = decide
         self._partial = partial
@@ -64,10 +107,14 @@ class Ears:
                 language=language,
                 hints=hints,
             )
+            self._stt.keep_before(machine.settings.prefix_padding_ms)
         self.deaf = False
         self._last_frame = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._off = line.listen(self._hear)
+        self._unobserve: Callable[[], None] | None = None
+        if echo is not None:
+            self._unobserve = line.observe(_Played(echo, line.samples(FRAME_MS)))
 
     def _hear(self, frame: Frame) -> None:
         try:
@@ -82,7 +129,10 @@ class Ears:
         self._last_frame = now
         if self.deaf:
             return
-        decisions = self._machine.frame(self._vad.push(frame.pcm), now)
+        probability = self._vad.push(frame.pcm)
+        if self._echo is not None:
+            probability = self._echo.hear(probability, level(frame.pcm), now)
+        decisions = self._machine.frame(probability, now)
         if self._stt is not None:
             self._stt.push(frame.pcm)
         if decisions:
@@ -136,9 +186,17 @@ class Ears:
         if self._machine.speaking and self._timer is None:
             self._timer = self._loop.call_later(TICK_S, self._tick)
 
+    def use(self, settings: TurnDetection) -> None:
+        """Other settings from now on."""
+        self._machine.settings = settings
+        if self._stt is not None:
+            self._stt.keep_before(settings.prefix_padding_ms)
+
     async def close(self) -> None:
         """Stop listening. Idempotent."""
         self._off()
+        if self._unobserve is not None:
+            self._unobserve()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -20,13 +20,18 @@ from voxtra.turns import (
     BargeIn,
     Decision,
     Duck,
+    LikelyEnd,
+    LikelyEndWithdrawn,
     Resume,
     SpeechStarted,
+    TextRules,
     TurnDetection,
     TurnDropped,
     TurnEnded,
+    TurnExtended,
     TurnMachine,
 )
+from voxtra.turns.echo import EchoGuard
 
 log = logging.getLogger("voxtra.agent")
 
@@ -76,7 +81,13 @@ class VoicePipeline:
         self._emit = emit
         self._loop = asyncio.get_running_loop()
         self._own_turns = turns
-        self._machine = TurnMachine(turns)
+        self._echo = EchoGuard()
+        self.rules = TextRules(speech.language, asked=self._words, echo=self._is_own)
+        """What the caller's words say about the end of a turn; ``rules.expect`` is yours to set."""
+        self._machine = TurnMachine(turns, endpoint=self.rules, over_agent=self.rules.over_agent)
+        self.foresee: Callable[[str | None], None] | None = None
+        """Called with the words of a turn that is likely over, before it is; with None when it is not."""
+        self._held_back = False  # the agent was paused for the sound that is listened to
         self._mouth = Mouth(line, speech.tts, self._audible)
         self._saying: TurnTimes = TurnTimes()
         self._turns: deque[tuple[TurnEnded, UserTranscriptEvent]] = deque(maxlen=MAX_TURNS)
@@ -97,6 +108,7 @@ class VoicePipeline:
                 failed=self._failed,
                 language=speech.language,
                 hints=speech.hints,
+                echo=self._echo,
             )
 
     # ---- speaking
@@ -165,6 +177,16 @@ class VoicePipeline:
             data = {"text": utterance.ledger.text, "latency": self._saying.split()}
             self._emit(VoxtraEvent(type=EventType.AGENT_SPEECH_STARTED, data=data))
 
+    def _words(self) -> str:
+        """What the agent says, or said last."""
+        utterance = self._mouth.current
+        if utterance is not None:
+            return utterance.ledger.text
+        return self._mouth.last.text if self._mouth.last is not None else ""
+
+    def _is_own(self, text: str) -> bool:
+        return self._echo.is_own(text, self._words())
+
     # ---- listening
 
     async def listen(self, timeout: float | None = None, *, lost: bool = False) -> UserTranscriptEvent | None:
@@ -219,7 +241,8 @@ class VoicePipeline:
 
     def use_turns(self, turns: TurnDetection | None) -> None:
         """Other settings of turn-taking from now on; None = those of the beginning."""
-        self._machine.settings = turns or self._own_turns
+        if self._ears is not None:
+            self._ears.use(turns or self._own_turns)
 
     def _forget_stale(self) -> None:
         now = self._loop.time() * 1000
@@ -232,23 +255,39 @@ class VoicePipeline:
     def _decided(self, decision: Decision, now: float) -> None:
         match decision:
             case SpeechStarted():
+                self._held_back = False
                 self._emit(VoxtraEvent(type=EventType.USER_SPEECH_STARTED))
                 self._wake()
             case Duck():
+                self._held_back = True
                 self.line.pause()
             case Resume():
                 self.line.resume()
             case BargeIn():
                 self.interrupt()
                 self._let_sound()
+            case TurnExtended(silence_ms=silence_ms, why=why):
+                data = {"why": why, "silence_ms": silence_ms}
+                self._emit(VoxtraEvent(type=EventType.TURN_EXTENDED, data=data))
+            case LikelyEnd(text=text):
+                self._foresee(text)
+            case LikelyEndWithdrawn():
+                self._foresee(None)
             case TurnEnded():
                 self._turn_ended(decision)
             case TurnDropped(reason=reason, interrupted=interrupted):
                 self._lost = self._lost or interrupted
                 self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data={"dropped": reason}))
+                if (self._held_back or interrupted) and reason != "stopped":
+                    data = {"reason": reason, "stopped": interrupted}
+                    self._emit(VoxtraEvent(type=EventType.FALSE_INTERRUPTION, data=data))
                 self._wake()
             case _:
                 pass
+
+    def _foresee(self, text: str | None) -> None:
+        if self.foresee is not None:
+            self.foresee(text)
 
     def _let_sound(self) -> None:
         """End a pause that came after the stop it was for: with the flush, but not before it."""
@@ -265,6 +304,8 @@ class VoicePipeline:
             "started_ms_ago": round(now - turn.started_at),
             "ended_ms_ago": round(now - turn.speech_ended_at),
             "interrupted": turn.interrupted,
+            "silence_ms": round(turn.silence_ms),
+            "why": turn.why,
         }
         event = UserTranscriptEvent(text=turn.text, confidence=turn.confidence, data=data)
         self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data=data))
@@ -276,7 +317,7 @@ class VoicePipeline:
             self.agent.times = TurnTimes(
                 speech_ended_at=turn.speech_ended_at,
                 decided_at=turn.decided_at,
-                silence_ms=self._machine.settings.silence_threshold_ms,
+                silence_ms=turn.silence_ms,
             )
         self._lost = False
         self._wake()

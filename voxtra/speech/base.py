@@ -87,6 +87,9 @@ class STTStream(ABC):
         Speech may go on afterwards (``speech_started`` again); a later final then replaces this one.
         """
 
+    def keep_before(self, ms: int) -> None:  # noqa: B027 - who hears all of the call has nothing to keep
+        """How much sound from before ``speech_started`` belongs to the turn, ms."""
+
     @abstractmethod
     def next_turn(self) -> None:
         """The turn is over: forget its words and start the next one empty."""

@@ -151,6 +151,10 @@ class BatchSTTStream(STTStream):
         self._closing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def keep_before(self, ms: int) -> None:
+        """Keep so much from before ``speech_started`` instead of the provider's ``preroll_ms``."""
+        self._preroll_limit = self._bytes(ms)
+
     def _bytes(self, ms: int) -> int:
         return ms * self._rate // 1000 * 2
 

@@ -1,17 +1,21 @@
 """Turn-taking without I/O: :class:`TurnDetection` has the settings, :class:`TurnMachine` decides."""
 
-from voxtra.turns.machine import (
+from voxtra.turns.decisions import (
     BargeIn,
     Decision,
     Duck,
+    LikelyEnd,
+    LikelyEndWithdrawn,
     Resume,
     SpeechPaused,
     SpeechResumed,
     SpeechStarted,
     TurnDropped,
     TurnEnded,
-    TurnMachine,
+    TurnExtended,
 )
+from voxtra.turns.endpoint import Endpoint, Expect, TextRules
+from voxtra.turns.machine import EndpointPolicy, OverAgent, TurnMachine
 from voxtra.turns.settings import LISTENING, TurnDetection
 
 __all__ = [
@@ -19,12 +23,20 @@ __all__ = [
     "BargeIn",
     "Decision",
     "Duck",
+    "Endpoint",
+    "EndpointPolicy",
+    "Expect",
+    "LikelyEnd",
+    "LikelyEndWithdrawn",
+    "OverAgent",
     "Resume",
     "SpeechPaused",
     "SpeechResumed",
     "SpeechStarted",
+    "TextRules",
     "TurnDetection",
     "TurnDropped",
     "TurnEnded",
+    "TurnExtended",
     "TurnMachine",
 ]

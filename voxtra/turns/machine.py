@@ -14,15 +14,31 @@ feeds every 20 ms frame to :meth:`TurnMachine.frame` and, should frames stop, ca
 
 Of each turn the decisions come in this order: SpeechStarted, any number of (SpeechPaused, SpeechResumed),
 SpeechPaused, and once TurnEnded or TurnDropped. A Duck is followed by a Resume or a BargeIn in at most
-``barge_confirm_ms`` + :data:`DUCK_MS`.
+``barge_confirm_ms`` + :data:`DUCK_MS`. Words may move the end of a turn: an :data:`EndpointPolicy` looks at
+them at each pause, and TurnExtended tells when it made a difference.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from enum import Enum
 from typing import Literal, TypeAlias
 
+from voxtra.turns.decisions import (
+    BargeIn,
+    Decision,
+    Duck,
+    LikelyEnd,
+    LikelyEndWithdrawn,
+    Resume,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    TurnDropped,
+    TurnEnded,
+    TurnExtended,
+)
+from voxtra.turns.endpoint import Endpoint
 from voxtra.turns.settings import TurnDetection
 
 SPEECH = 0.5
@@ -39,83 +55,17 @@ TRANSCRIPT_DEADLINE_MS = 3000
 """How long a turn waits for its final transcript before it goes by what is there."""
 MAX_TURN_MS = 60_000
 """A turn longer than this is cut, so that a stuck detector can't keep the floor for ever."""
+SHORTEST_SILENCE_MS = 200
+"""No words make the silence that ends a turn shorter than this."""
+ECHO_TAIL_MS = 1000
+"""A turn that began within this time after the agent's sound may be its echo: its words are compared."""
 
 
-DropReason: TypeAlias = Literal["noise", "backchannel", "no_words", "stopped"]
-
-
-@dataclass(slots=True, frozen=True)
-class SpeechStarted:
-    """The caller began to speak."""
-
-    at: float
-
-
-@dataclass(slots=True, frozen=True)
-class SpeechPaused:
-    """The caller paused; ask the recogniser for a final transcript."""
-
-    at: float
-
-
-@dataclass(slots=True, frozen=True)
-class SpeechResumed:
-    """The caller went on after a pause: the same turn."""
-
-    at: float
-
-
-@dataclass(slots=True, frozen=True)
-class Duck:
-    """Pause the agent's sound, keep it: somebody may be speaking."""
-
-
-@dataclass(slots=True, frozen=True)
-class Resume:
-    """It was noise, or there is nothing left to hold back: go on with the agent's sound where it paused."""
-
-
-@dataclass(slots=True, frozen=True)
-class BargeIn:
-    """The caller takes the floor: throw the agent's sound and reply away."""
-
-
-@dataclass(slots=True, frozen=True)
-class TurnEnded:
-    """The caller's turn is over.
-
-    Attributes:
-        text: what was said, never empty.
-        started_at, speech_ended_at, decided_at: ms on the clock of the inputs.
-        interrupted: True when the turn began as a barge-in.
-    """
-
-    text: str
-    confidence: float
-    started_at: float
-    speech_ended_at: float
-    decided_at: float
-    interrupted: bool = False
-
-
-@dataclass(slots=True, frozen=True)
-class TurnDropped:
-    """What began as a turn was none.
-
-    Attributes:
-        reason: ``noise`` (shorter than ``min_speech_ms``), ``backchannel`` (shorter than
-            ``response_min_speech_ms``), ``no_words``, ``stopped`` (by :meth:`TurnMachine.stop`).
-        interrupted: True when the agent was cut off for it: no turn will come of that, so somebody
-            must take the floor again.
-    """
-
-    reason: DropReason
-    interrupted: bool = False
-
-
-Decision: TypeAlias = (
-    SpeechStarted | SpeechPaused | SpeechResumed | Duck | Resume | BargeIn | TurnEnded | TurnDropped
-)
+EndpointPolicy: TypeAlias = Callable[[str, bool], Endpoint | None]
+"""Says of the words so far (and whether they are the final ones of a pause) what silence should end the turn;
+None = as set. The machine keeps it within ``silence_min_ms`` and ``silence_max_ms``."""
+OverAgent: TypeAlias = Callable[[str], Literal["echo", "backchannel"] | None]
+"""Says of words that began over the agent, or right after it, why they are no turn; None = they are one."""
 
 
 class _State(Enum):
@@ -126,14 +76,26 @@ class _State(Enum):
 
 
 class TurnMachine:
-    """The turn-taking of one call."""
+    """The turn-taking of one call.
 
-    def __init__(self, settings: TurnDetection, *, frame_ms: float = 20) -> None:
+    Args:
+        settings: may be changed at any time.
+        endpoint: moves the end of a turn by its words.
+        over_agent: tells echo and backchannels by their words.
+    """
+
+    def __init__(
+        self,
+        settings: TurnDetection,
+        *,
+        frame_ms: float = 20,
+        endpoint: EndpointPolicy | None = None,
+        over_agent: OverAgent | None = None,
+    ) -> None:
         self.settings = settings
         self._frame_ms = frame_ms
-        # Silence that pauses or resumes never outlasts the silence that ends the turn.
-        self._pause_ms = min(PAUSE_MS, settings.silence_threshold_ms)
-        self._resume_ms = min(RESUME_MS, settings.silence_threshold_ms)
+        self._endpoint = endpoint
+        self._over_agent_words = over_agent
         self._agent_audible = False
         self._interruptible = True
         self._agent_until = float("-inf")  # end of the agent's last sound
@@ -157,6 +119,22 @@ class TurnMachine:
         self._confidence = 1.0
         self._final = False  # a final transcript covers all speech so far
         self._barged = False  # it took the floor
+        self._after_agent = False  # it began so soon after the agent's sound that it may be its echo
+        self._wanted = Endpoint(0.0)  # what the words want of the silence in this pause
+        self._extended = False  # the pause outlasted the threshold, and that was told
+        self._likely = ""  # the words of the LikelyEnd that holds
+
+    @property
+    def settings(self) -> TurnDetection:
+        """What it goes by; a change holds at once."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: TurnDetection) -> None:
+        self._settings = settings
+        # Silence that pauses or resumes never outlasts the silence that ends the turn.
+        self._pause_ms = min(PAUSE_MS, settings.silence_threshold_ms)
+        self._resume_ms = min(RESUME_MS, settings.silence_threshold_ms)
 
     @property
     def speaking(self) -> bool:
@@ -196,6 +174,7 @@ class TurnMachine:
         if self._state is _State.QUIET:
             self._started_at = now
             self._over_agent = self._agent_audible
+            self._after_agent = self._agent_audible or now - self._agent_until < ECHO_TAIL_MS
             out.append(SpeechStarted(now))
         elif self._state is not _State.SPEAKING:
             self._final = False
@@ -248,7 +227,9 @@ class TurnMachine:
     def _pause(self, now: float, out: list[Decision]) -> None:
         self._state = _State.PAUSING
         self._run_ms = 0.0
+        self._extended = False
         out.append(SpeechPaused(now))
+        self._weigh()
 
     def tick(self, now: float) -> list[Decision]:
         """Time passes without speech."""
@@ -262,20 +243,46 @@ class TurnMachine:
         self._let_go(now, out)
         if ducked and silence >= self._resume_ms and self._speech_ms < self._floor_ms():
             return [*out, *self._too_short()]
-        if self._state is _State.PAUSING and silence >= self.settings.silence_threshold_ms:
-            out += self._end_of_speech(now)
+        if self._state is _State.PAUSING:
+            out += self._pausing(silence, now)
         elif self._state is _State.DECIDING:
             out += self._decide(now)
         return out
+
+    def _pausing(self, silence: float, now: float) -> list[Decision]:
+        if silence >= self._wanted.silence_ms:
+            return self._end_of_speech(now)
+        if silence >= self.settings.silence_threshold_ms and not self._extended:
+            self._extended = True
+            return [TurnExtended(self._wanted.silence_ms, self._wanted.why)]
+        return []
+
+    def _weigh(self) -> None:
+        """How much silence ends the turn, by its words so far and within the bounds that are set."""
+        settings = self.settings
+        threshold = settings.silence_threshold_ms
+        wish = self._endpoint(self._text, self._final) if self._endpoint and self._text.strip() else None
+        self._wanted = Endpoint(threshold)
+        if wish is None or wish.silence_ms == threshold:
+            return
+        if wish.silence_ms > threshold and settings.silence_max_ms > threshold:
+            self._wanted = Endpoint(min(wish.silence_ms, settings.silence_max_ms), wish.why)
+        elif wish.silence_ms < threshold and 0 < settings.silence_min_ms < threshold and self._final:
+            least = max(settings.silence_min_ms, min(SHORTEST_SILENCE_MS, threshold))
+            self._wanted = Endpoint(max(wish.silence_ms, least), wish.why)
 
     def _floor_ms(self) -> float:
         """How much must be said for a turn; over the agent not less than confirms a barge-in."""
         least = self.settings.response_min_speech_ms
         return max(least, self.settings.barge_confirm_ms) if self._over_agent else least
 
-    def _end_of_speech(self, now: float) -> list[Decision]:
+    def _enough(self) -> bool:
+        """Whether enough was said for a turn."""
         settings = self.settings
-        if self._speech_ms < max(settings.min_speech_ms, settings.response_min_speech_ms):
+        return self._speech_ms >= max(settings.min_speech_ms, settings.response_min_speech_ms)
+
+    def _end_of_speech(self, now: float) -> list[Decision]:
+        if not self._enough():
             return self._too_short()
         self._state = _State.DECIDING
         self._deciding_since = now
@@ -288,20 +295,39 @@ class TurnMachine:
     def _decide(self, now: float) -> list[Decision]:
         if not self._final and now - self._deciding_since < TRANSCRIPT_DEADLINE_MS:
             return []
-        if not self._text.strip():
+        words = self._text
+        if not words.strip():
             return self._close(TurnDropped("no_words", self._barged))
+        if reason := self._no_turn(words):
+            return self._close(TurnDropped(reason, self._barged))
         if now - self._last_commit < self.settings.commit_min_interval_ms:
             return []
         self._last_commit = now
-        words, sure = self._text, self._confidence
         return self._close(
-            TurnEnded(words, sure, self._started_at, self._last_voice, now, interrupted=self._barged)
+            TurnEnded(
+                words,
+                self._confidence,
+                self._started_at,
+                self._last_voice,
+                now,
+                interrupted=self._barged,
+                silence_ms=self._wanted.silence_ms,
+                why=self._wanted.why,
+            )
         )
 
+    def _no_turn(self, words: str) -> Literal["echo", "backchannel"] | None:
+        if self._over_agent_words is None or not self._after_agent:
+            return None
+        reason = self._over_agent_words(words)
+        return None if reason == "backchannel" and not self._over_agent else reason
+
     def _close(self, decision: TurnEnded | TurnDropped) -> list[Decision]:
-        resumed = self._unduck()
+        out = self._unduck()
+        if not (isinstance(decision, TurnEnded) and decision.text == self._likely):
+            out += self._withdraw()
         self._reset_turn()
-        return [*resumed, decision]
+        return [*out, decision]
 
     def transcript(self, text: str, confidence: float, is_final: bool, now: float) -> list[Decision]:
         """The recogniser's newest words for the turn under way (they replace those before).
@@ -314,7 +340,38 @@ class TurnMachine:
         self._text = text
         self._confidence = confidence
         self._final = is_final and self._state is not _State.SPEAKING
-        return self._decide(now) if self._state is _State.DECIDING else []
+        out = self._withdraw() if self._likely and len(text) > len(self._likely) else []
+        if self._state is _State.SPEAKING:
+            return out
+        self._weigh()
+        more = self._wanted.silence_ms > self.settings.silence_threshold_ms
+        early = more and now - self._last_voice < self._wanted.silence_ms
+        if self._state is _State.DECIDING and early and not self._cut:
+            self._state = _State.PAUSING  # the words came late, and say that there is more to come
+        out += (
+            self._pausing(now - self._last_voice, now) if self._state is _State.PAUSING else self._decide(now)
+        )
+        return [*out, *self._foresee()]
+
+    def _foresee(self) -> list[Decision]:
+        """A LikelyEnd where the words are final, enough, and look complete to somebody who knows."""
+        if (
+            self._endpoint is None
+            or not self._final
+            or self._state is _State.QUIET
+            or self._text == self._likely
+        ):
+            return []
+        out = self._withdraw()
+        complete = self._wanted.silence_ms <= self.settings.silence_threshold_ms
+        if complete and self._enough() and self._text.strip() and not self._no_turn(self._text):
+            self._likely = self._text
+            out.append(LikelyEnd(self._text))
+        return out
+
+    def _withdraw(self) -> list[Decision]:
+        was, self._likely = self._likely, ""
+        return [LikelyEndWithdrawn()] if was else []
 
     def stop(self) -> list[Decision]:
         """Drop what is under way (the conversation no longer cares for it)."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from voxtra.errors import ConfigurationError
+
+Preset: TypeAlias = Literal["pstn", "browser", "noisy", "patient"]
+"""Names of ready-made settings, see :meth:`TurnDetection.preset`."""
 
 
 class TurnDetection(BaseModel):
@@ -40,6 +43,12 @@ class TurnDetection(BaseModel):
     """Candidate utterances shorter than this are noise."""
     prefix_padding_ms: int = Field(default=200, ge=0, le=2_000)
     """Sound kept from before the first speech frame, so that first syllables aren't clipped."""
+    silence_max_ms: int = Field(default=0, ge=0, le=10_000)
+    """Not in the documents: the longest silence that an unfinished phrase ("my number is") may get.
+    Up to ``silence_threshold_ms`` (so, 0) words never lengthen the wait."""
+    silence_min_ms: int = Field(default=0, ge=0, le=10_000)
+    """Not in the documents: the silence after a complete answer ("yes" to a yes/no question), not less than
+    200 is used. 0, or from ``silence_threshold_ms`` on: words never shorten the wait."""
 
     def __init__(self, **fields: Any) -> None:
         try:
@@ -48,10 +57,28 @@ class TurnDetection(BaseModel):
             raise ConfigurationError(_complaint(error)) from None
 
     @classmethod
+    def preset(cls, name: Preset | str) -> TurnDetection:
+        """Ready-made settings.
+
+        Args:
+            name: ``pstn`` (telephones without echo cancellation), ``browser`` (headsets, WebRTC: quick),
+                ``noisy`` (cars, streets, open offices), ``patient`` (people who think while they speak,
+                dictate and spell).
+
+        Raises:
+            ConfigurationError: there is no such preset.
+        """
+        if name not in PRESETS:
+            near = difflib.get_close_matches(str(name), PRESETS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PRESETS)}"
+            raise ConfigurationError(f"turn detection has no preset {name!r}: {hint}")
+        return PRESETS[name]
+
+    @classmethod
     def of(
-        cls, value: TurnDetection | Mapping[str, Any] | None, *, base: TurnDetection | None = None
+        cls, value: TurnDetection | Mapping[str, Any] | str | None, *, base: TurnDetection | None = None
     ) -> TurnDetection:
-        """Settings from a model, a mapping in either spelling, or None for :data:`LISTENING`.
+        """Settings from a model, a mapping in either spelling, a preset's name; None is :data:`LISTENING`.
 
         Args:
             base: what a mapping does not name is as here; None = the defaults.
@@ -63,10 +90,14 @@ class TurnDetection(BaseModel):
             return LISTENING
         if isinstance(value, TurnDetection):
             return value
+        if isinstance(value, str):
+            return cls.preset(value)
         given: object = value
         if not isinstance(given, Mapping):
             kind = type(given).__name__
-            raise ConfigurationError(f"turn detection = {value!r}: it must be a mapping, not {kind}")
+            raise ConfigurationError(
+                f"turn detection = {value!r}: it must be a mapping or a preset's name, not {kind}"
+            )
         made = cls(**{str(name): setting for name, setting in given.items()})
         if base is None:
             return made
@@ -87,5 +118,64 @@ def _complaint(error: ValidationError) -> str:
     return f"turn detection has no setting {name!r}: {hint}"
 
 
-LISTENING = TurnDetection(response_min_speech_ms=200, commit_min_interval_ms=0, min_speech_ms=160)
+LISTENING = TurnDetection(
+    response_min_speech_ms=200,
+    commit_min_interval_ms=0,
+    min_speech_ms=160,
+    prefix_padding_ms=300,
+    silence_max_ms=1600,
+    silence_min_ms=300,
+)
 """What a handler's ``listen()`` uses: the handler asked, so a short "yes" is an answer."""
+
+PRESETS: Mapping[str, TurnDetection] = {
+    "pstn": TurnDetection(
+        response_min_speech_ms=200,
+        commit_min_interval_ms=300,
+        cancel_min_interval_ms=600,
+        barge_confirm_ms=400,
+        tts_guard_ms=400,
+        silence_threshold_ms=600,
+        min_speech_ms=160,
+        prefix_padding_ms=300,
+        silence_max_ms=1600,
+        silence_min_ms=300,
+    ),
+    "browser": TurnDetection(
+        response_min_speech_ms=160,
+        commit_min_interval_ms=0,
+        cancel_min_interval_ms=300,
+        barge_confirm_ms=200,
+        tts_guard_ms=0,
+        silence_threshold_ms=400,
+        min_speech_ms=120,
+        prefix_padding_ms=300,
+        silence_max_ms=1400,
+        silence_min_ms=250,
+    ),
+    "noisy": TurnDetection(
+        response_min_speech_ms=300,
+        commit_min_interval_ms=500,
+        cancel_min_interval_ms=1000,
+        barge_confirm_ms=600,
+        tts_guard_ms=400,
+        silence_threshold_ms=700,
+        min_speech_ms=260,
+        prefix_padding_ms=300,
+        silence_max_ms=1600,
+        silence_min_ms=400,
+    ),
+    "patient": TurnDetection(
+        response_min_speech_ms=200,
+        commit_min_interval_ms=300,
+        cancel_min_interval_ms=600,
+        barge_confirm_ms=400,
+        tts_guard_ms=300,
+        silence_threshold_ms=1000,
+        min_speech_ms=160,
+        prefix_padding_ms=400,
+        silence_max_ms=2500,
+        silence_min_ms=500,
+    ),
+}
+assert set(PRESETS) == set(get_args(Preset))
