@@ -29,7 +29,9 @@ VoxtraError
 ├── MediaError
 │   ├── CodecError                sound in a form that can't be read or written
 │   ├── AudioSocketError          the AudioSocket protocol was broken
-│   └── LineClosedError           the line to Asterisk is closed
+│   ├── LineClosedError           the line to Asterisk is closed
+│   ├── SpoolError                what was to be kept safe could not be (disk full)
+│   └── StorageError              a recording could not be stored where it belongs
 └── ProviderError                 a speech provider failed
     ├── STTError
     ├── TTSError
@@ -212,6 +214,24 @@ class AudioSocketError(MediaError):
 
 class LineClosedError(MediaError):
     """The line to Asterisk is closed."""
+
+
+class SpoolError(MediaError):
+    """A spool could not keep safe what it was given: it is full, its disk is, or it can't be written."""
+
+
+class StorageError(MediaError):
+    """A sink could not store a recording, or tell of it. What it was given is where it was.
+
+    Attributes:
+        final: whether trying again is of no use.
+        retry_after_s: how long the other side asks to be left alone, None when it doesn't.
+    """
+
+    def __init__(self, message: str, *, final: bool = False, retry_after_s: float | None = None) -> None:
+        self.final = final
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class ProviderError(VoxtraError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import filecmp
 import hashlib
 import hmac
 import json
@@ -20,7 +21,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from voxtra.errors import ConfigurationError, MediaError
+from voxtra.errors import ConfigurationError, MediaError, StorageError
 
 log = logging.getLogger("voxtra.recording")
 
@@ -67,6 +68,16 @@ class RecordingSink(ABC):
 
         What it raises is logged and never reaches the call.
         """
+
+    async def deliver(self, metadata: RecordingMetadata) -> None:
+        """As :meth:`on_recording_complete`, but what goes wrong is raised, never only logged."""
+        await self.on_recording_complete(metadata)
+
+    async def start(self) -> None:  # noqa: B027 - few sinks have anything to start
+        """The app starts. Called before the first recording, again after :meth:`close`."""
+
+    async def close(self) -> None:  # noqa: B027
+        """The app has stopped: end what is under way, close connections. Idempotent."""
 
 
 def check_name(name: str) -> str:
@@ -136,7 +147,8 @@ class LocalFileSink(RecordingSink):
             try:
                 os.link(near, target)  # unlike a rename, it never replaces what is there
             except FileExistsError:
-                continue
+                if not _is_again(metadata, near, target):
+                    continue
             near.unlink()
             if near != source:
                 source.unlink()
@@ -160,6 +172,13 @@ class LocalFileSink(RecordingSink):
         return Path(name)
 
 
+def _is_again(metadata: RecordingMetadata, source: Path, target: Path) -> bool:
+    """Whether ``target`` is this very recording, from a delivery that was cut off before it could be told."""
+    if source.samefile(target):
+        return True
+    return metadata.extra.get("delivery_attempt", 1) > 1 and filecmp.cmp(source, target, shallow=False)
+
+
 class CompositeSink(RecordingSink):
     """Hands each recording to several sinks, one after another; the failure of one is not another's.
 
@@ -181,6 +200,15 @@ class CompositeSink(RecordingSink):
                 await sink.on_recording_complete(metadata)
             except Exception:  # a sink is anyone's code; the next one must have its turn
                 log.exception("%s failed for the recording %r", type(sink).__name__, metadata.name)
+
+    async def start(self) -> None:
+        """Start every sink."""
+        for sink in self.sinks:
+            await sink.start()
+
+    async def close(self) -> None:
+        """Close every sink."""
+        await asyncio.gather(*(sink.close() for sink in self.sinks))
 
 
 class WebhookSink(RecordingSink):
@@ -209,6 +237,13 @@ class WebhookSink(RecordingSink):
 
     async def on_recording_complete(self, metadata: RecordingMetadata) -> None:
         """Send it. An error is logged, not raised."""
+        try:
+            await self.deliver(metadata)
+        except StorageError as error:
+            log.error("%s", error)
+
+    async def deliver(self, metadata: RecordingMetadata) -> None:
+        """Send it. Raises StorageError."""
         body = json.dumps(asdict(metadata), ensure_ascii=False, default=str).encode()
         headers = {"Content-Type": "application/json"}
         if self._secret:
@@ -219,9 +254,11 @@ class WebhookSink(RecordingSink):
                 client.post(self.url, data=body, headers=headers, allow_redirects=False) as response,
             ):
                 if response.status >= 300:
-                    log.error(
-                        "%s answered %d for the recording %r", self._shown, response.status, metadata.name
+                    raise StorageError(
+                        f"{self._shown} answered {response.status} for the recording {metadata.name!r}"
                     )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             why = str(error) or type(error).__name__
-            log.error("%s was not told of the recording %r: %s", self._shown, metadata.name, why)
+            raise StorageError(
+                f"{self._shown} was not told of the recording {metadata.name!r}: {why}"
+            ) from error

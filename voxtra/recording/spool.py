@@ -1,0 +1,412 @@
+"""Delivery that outlives failures, restarts and crashes: first safe on disk, then out, until it is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from voxtra.errors import ConfigurationError, SpoolError, StorageError
+from voxtra.recording.sink import CompositeSink, RecordingMetadata, RecordingSink, check_name
+from voxtra.recording.spool_store import MIN_FREE, Entry, SpoolStore
+
+log = logging.getLogger("voxtra.spool")
+
+POLL_S = 5.0
+"""How soon what another process changed (``voxtra spool retry``) is seen."""
+RETRY_AFTER_MAX_S = 3000.0
+"""How long another side may ask to be left alone."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often, and how far apart, a delivery is tried.
+
+    Attributes:
+        attempts: after so many in vain it is given up (``dead``).
+        first_s: wait after the first one; it doubles each time, and half of it is chance.
+        most_s: the longest wait.
+        each_s: how long one attempt may take.
+    """
+
+    attempts: int = 100
+    first_s: float = 1.0
+    most_s: float = 600.0
+    each_s: float = 600.0
+
+    def wait_s(self, attempts: int, error: BaseException) -> float | None:
+        """The wait after ``attempts`` in vain; None = give up."""
+        if attempts >= self.attempts or getattr(error, "final", False):
+            return None
+        planned = min(self.most_s, self.first_s * 2.0 ** min(attempts - 1, 30))
+        asked = getattr(error, "retry_after_s", None) or 0.0
+        return max(planned * random.uniform(0.5, 1.0), min(float(asked), RETRY_AFTER_MAX_S))
+
+
+@dataclass(slots=True)
+class _Outlet:
+    name: str
+    deliver: Callable[[Entry], Awaitable[None]]
+    patience: Patience
+    parallel: int
+    remember: bool
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    busy: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class Spool:
+    """A :class:`SpoolStore` on a thread of its own, and tasks that deliver from it.
+
+    Args:
+        folder: see :class:`SpoolStore`; None keeps it in memory.
+        limits: ``max_bytes``, ``max_entries``, ``min_free`` of :class:`SpoolStore`.
+    """
+
+    def __init__(self, folder: str | PathLike[str] | None, **limits: Any) -> None:
+        self.folder = Path(folder) if folder is not None else None
+        self._limits = limits
+        self._thread: ThreadPoolExecutor | None = None
+        self._store: SpoolStore | None = None
+        self._outlets: dict[str, _Outlet] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def is_open(self) -> bool:
+        """True between :meth:`open` and :meth:`close`."""
+        return self._store is not None
+
+    async def open(self) -> None:
+        """Open it. What a process that died had under way waits again.
+
+        Raises:
+            ConfigurationError: another process delivers from this folder.
+            SpoolError: it can't be opened.
+        """
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="voxtra-spool")
+        loop = asyncio.get_running_loop()
+        try:
+            self._store = await loop.run_in_executor(
+                self._thread, lambda: SpoolStore(self.folder, **self._limits)
+            )
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            self._thread = None
+            raise
+
+    def add_outlet(
+        self,
+        name: str,
+        deliver: Callable[[Entry], Awaitable[None]],
+        *,
+        patience: Patience,
+        parallel: int = 4,
+        remember: bool = False,
+    ) -> None:
+        """Deliver entries whose sink is ``name``, ``parallel`` at a time, from now on.
+
+        Args:
+            deliver: raises when it could not; StorageError says more of it.
+            remember: whether a key that was delivered is refused for a day.
+        """
+        outlet = self._outlets[name] = _Outlet(name, deliver, patience, parallel, remember)
+        self._tasks.append(asyncio.ensure_future(self._run(outlet)))
+
+    async def put(self, entries: Sequence[Entry], source: Path | None = None) -> bool:
+        """Take entries, see :meth:`SpoolStore.put`. On return they are safe; delivery goes on by itself."""
+        new = await self.do(SpoolStore.put, entries, source)
+        for name in {entry.sink for entry in entries}:
+            if name in self._outlets:
+                self._outlets[name].wake.set()
+        return new
+
+    async def do(self, function: Callable[..., T], *args: Any, **named: Any) -> T:
+        """A method of :class:`SpoolStore`, on the spool's thread."""
+        store, thread = self._store, self._thread
+        if store is None or thread is None:
+            raise SpoolError(f"the spool {self.folder or 'in memory'} is not open")
+        return await asyncio.get_running_loop().run_in_executor(
+            thread, lambda: function(store, *args, **named)
+        )
+
+    async def flush(self, timeout_s: float) -> bool:
+        """Wait until all was delivered or given up. Returns False when time is over before."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                for outlet in self._outlets.values():
+                    while True:
+                        outlet.moved.clear()
+                        if not await self.do(SpoolStore.waiting, outlet.name):
+                            break
+                        await outlet.moved.wait()
+                return True
+        return False
+
+    async def close(self) -> None:
+        """Break off what is being delivered, and close. What waits stays in the folder. Idempotent."""
+        tasks = [*self._tasks, *(task for outlet in self._outlets.values() for task in outlet.busy)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.clear()
+        self._outlets.clear()
+        if self._store is not None and self._thread is not None:
+            store, self._store = self._store, None
+            await asyncio.get_running_loop().run_in_executor(self._thread, store.close)
+            self._thread.shutdown(wait=True)
+            self._thread = None
+
+    # ---- delivery
+
+    async def _run(self, outlet: _Outlet) -> None:
+        while True:
+            outlet.wake.clear()
+            try:
+                wait_s = await self._hand_out(outlet)
+            except SpoolError as error:
+                log.error("%s: nothing is delivered for %g s: %s", outlet.name, POLL_S, error)
+                wait_s = POLL_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await outlet.wake.wait()
+
+    async def _hand_out(self, outlet: _Outlet) -> float:
+        """Begin what can be begun. Returns how long to wait for more."""
+        while len(outlet.busy) < outlet.parallel:
+            entry = await self.do(SpoolStore.take, outlet.name)
+            if entry is None:
+                due = await self.do(SpoolStore.next_due_s, outlet.name)
+                return POLL_S if due is None else min(max(due, 0.005), POLL_S)
+            task = asyncio.ensure_future(self._deliver(outlet, entry))
+            outlet.busy.add(task)
+            task.add_done_callback(lambda task: self._finished(outlet, task))
+        return POLL_S
+
+    @staticmethod
+    def _finished(outlet: _Outlet, task: asyncio.Task[None]) -> None:
+        outlet.busy.discard(task)
+        outlet.wake.set()
+        outlet.moved.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s: a delivery could not be written down: %s", outlet.name, error)
+
+    async def _deliver(self, outlet: _Outlet, entry: Entry) -> None:
+        try:
+            async with asyncio.timeout(outlet.patience.each_s):
+                await outlet.deliver(entry)
+        except asyncio.CancelledError:
+            await asyncio.shield(self.do(SpoolStore.give_back, entry))
+            raise
+        except Exception as error:  # noqa: BLE001 - anyone's code: whatever it raises, it is tried again
+            await self._failed(outlet, entry, error)
+        else:
+            await self._note(outlet, SpoolStore.done, entry, remember=outlet.remember)
+
+    async def _note(self, outlet: _Outlet, function: Callable[..., None], *args: Any, **named: Any) -> None:
+        """Write down how it went; on a full disk as soon as that is possible again."""
+        while True:
+            try:
+                return await asyncio.shield(self.do(function, *args, **named))
+            except SpoolError as error:
+                log.error("%s: a delivery can't be written down yet: %s", outlet.name, error)
+            await asyncio.sleep(POLL_S)
+
+    async def _failed(self, outlet: _Outlet, entry: Entry, error: Exception) -> None:
+        wait_s = outlet.patience.wait_s(entry.attempts, error)
+        why = f"{type(error).__name__}: {error}" if not isinstance(error, StorageError) else str(error)
+        if wait_s is None:
+            kept = "look with: voxtra spool list" if self.folder else "it is lost"
+            log.error("%s: given up after %d attempts (%s): %s", outlet.name, entry.attempts, kept, why)
+        else:
+            log.warning("%s: attempt %d failed, next in %.1f s: %s", outlet.name, entry.attempts, wait_s, why)
+        await self._note(outlet, SpoolStore.failed, entry, why, wait_s)
+
+
+class SpooledSink(RecordingSink):
+    """Keeps each recording safe in ``folder`` at once, and hands it to ``sink`` in the background.
+
+    ``on_recording_complete`` returns when the recording would survive a crash of process and machine. It is
+    then delivered until the sink takes it, with growing pauses, also after a restart. Each sink of a
+    :class:`CompositeSink` gets it on its own: the failure of one delays no other.
+
+    Args:
+        sink: where recordings go in the end. May be called more than once for a recording, with the same
+            ``extra["delivery_id"]``.
+        folder: the spool; of this process alone, on a disk that lasts.
+        attempts: after so many in vain a recording is given up: ``voxtra spool list | retry | purge``.
+        retry_s: shortest and longest pause between two attempts, s.
+        deliver_s: how long one attempt may take, s.
+        max_bytes: how much may wait; more is refused, and stays where it grew.
+        min_free: bytes that must stay free on the disk.
+        parallel: deliveries at a time, for each sink.
+        grace_s: how long ``close`` waits for deliveries.
+
+    Raises:
+        ConfigurationError: a number can't be.
+    """
+
+    def __init__(
+        self,
+        sink: RecordingSink,
+        folder: str | PathLike[str],
+        *,
+        attempts: int = 100,
+        retry_s: tuple[float, float] = (1.0, 600.0),
+        deliver_s: float = 600.0,
+        max_bytes: int = 20 * 1024**3,
+        min_free: int = MIN_FREE,
+        parallel: int = 2,
+        grace_s: float = 5.0,
+    ) -> None:
+        if attempts < 1 or parallel < 1 or not 0 < retry_s[0] <= retry_s[1] <= 3000 or deliver_s <= 0:
+            raise ConfigurationError(
+                "SpooledSink: attempts and parallel must be 1 or more, retry_s two numbers above 0 and up to "
+                f"3000, deliver_s above 0; not {attempts}, {parallel}, {retry_s}, {deliver_s}"
+            )
+        self.folder = Path(folder)
+        self.sinks = dict(_named(sink))
+        self._patience = Patience(attempts, *retry_s, deliver_s)
+        self._parallel = parallel
+        self._grace_s = grace_s
+        self._spool = Spool(self.folder, max_bytes=max_bytes, min_free=min_free)
+        self._starting = asyncio.Lock()
+        incoming = self.folder / "incoming"
+        self._there_before = frozenset(os.listdir(incoming) if incoming.is_dir() else ())
+        """What grew there before any recording of this process."""
+
+    @property
+    def workspace(self) -> Path | None:
+        """Where recordings grow, on the spool's disk."""
+        folder = self.folder / "incoming"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    async def start(self) -> None:
+        """Open the spool and go on with what waits in it. Idempotent.
+
+        Recordings a dead process left half-way are delivered as ``recovered/...``.
+
+        Raises:
+            ConfigurationError: another process uses this folder.
+            SpoolError: it can't be opened.
+        """
+        async with self._starting:
+            if self._spool.is_open:
+                return
+            await self._spool.open()
+            try:
+                await self._begin()
+            except BaseException:
+                await self._spool.close()
+                raise
+
+    async def _begin(self) -> None:
+        for path in await self._spool.do(SpoolStore.left_behind):
+            if path.name in self._there_before:
+                await self._recover(path)
+        self._there_before = frozenset()
+        for sink in self.sinks.values():
+            await sink.start()
+        for name in self.sinks:
+            self._spool.add_outlet(
+                name, self._deliver, patience=self._patience, parallel=self._parallel, remember=True
+            )
+        for name, states in (await self._spool.do(SpoolStore.counts)).items():
+            waiting = sum(states.values()) - states.get("done", 0)
+            if waiting and name not in self.sinks:
+                log.warning("the spool %s has %d for %s, which is no sink of it", self.folder, waiting, name)
+
+    async def on_recording_complete(self, metadata: RecordingMetadata) -> None:
+        """Make the recording safe. ``metadata.file_path`` is in the spool then, until it is delivered.
+
+        Raises:
+            ConfigurationError: its name can't be.
+            SpoolError: the spool or the disk is full; the file stays where it was.
+        """
+        check_name(metadata.name)
+        if not self._spool.is_open:
+            await self.start()
+        source = Path(metadata.file_path)
+        key = hashlib.sha256(f"{metadata.session_id}\n{metadata.name}\n{source.name}".encode()).hexdigest()[
+            :32
+        ]
+        file = f"{key}.{metadata.format}"
+        goal = self.folder / "files" / file
+        if source.parent == goal.parent:
+            return  # called again
+        body = asdict(metadata)
+        entries = [Entry(name, key, "recording", body, file=file) for name in self.sinks]
+        await self._spool.put(entries, source)
+        metadata.file_path = str(goal)
+
+    async def _recover(self, path: Path) -> None:
+        name = f"recovered/{path.stem}"
+        log.warning("the recording %s was left by a process that died: it is delivered as %s", path, name)
+        metadata = RecordingMetadata(
+            "", name, str(path), None, path.suffix.lstrip(".") or "wav", {"recovered": True}
+        )
+        key, file = f"recovered-{path.stem}", f"recovered-{path.name}"
+        entries = [Entry(each, key, "recording", asdict(metadata), file=file) for each in self.sinks]
+        try:
+            await self._spool.put(entries, path)
+        except SpoolError as error:
+            log.error("%s", error)
+
+    async def _deliver(self, entry: Entry) -> None:
+        path = await self._spool.do(SpoolStore.out, entry)
+        try:
+            metadata = RecordingMetadata(**entry.body)
+            metadata.file_path = str(path)
+            metadata.extra |= {"delivery_id": entry.key, "delivery_attempt": entry.attempts}
+            await self.sinks[entry.sink].deliver(metadata)
+        finally:
+            await asyncio.shield(self._spool.do(SpoolStore.out_done, path))
+
+    async def flush(self, timeout_s: float) -> bool:
+        """Wait until all was delivered or given up. Returns False when time is over before."""
+        return await self._spool.flush(timeout_s)
+
+    async def close(self) -> None:
+        """Give deliveries ``grace_s``, then stop; the rest is delivered after the next start. Idempotent."""
+        if self._spool.is_open:
+            await self._spool.flush(self._grace_s)
+            await self._spool.close()
+            for sink in self.sinks.values():
+                await sink.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+
+def _named(sink: RecordingSink) -> list[tuple[str, RecordingSink]]:
+    """Each sink and a name that stays over restarts: that of its class, numbered when there are several."""
+    flat: list[RecordingSink] = []
+    waiting = [sink]
+    while waiting:
+        first = waiting.pop(0)
+        if isinstance(first, CompositeSink):
+            waiting[:0] = first.sinks
+        else:
+            flat.append(first)
+    found: dict[str, RecordingSink] = {}
+    for each in flat:
+        name, number = type(each).__name__, 2
+        while name in found:
+            name, number = f"{type(each).__name__}-{number}", number + 1
+        found[name] = each
+    return list(found.items())
