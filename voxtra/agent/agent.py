@@ -27,7 +27,9 @@ class Agent:
         mcp: MCP servers whose tools it has too.
         voice: one of the TTS's voices, None = its own.
         llm: its model; None = the app's.
-        turn_detection: settings of turn-taking; None = the app's.
+        turn_detection: settings of turn-taking, or a preset's name; None = the app's.
+        speculate: ask the model already when the caller has likely, not surely, said all. It answers sooner,
+            and now and then a request is made in vain (``ConversationResult.discarded``).
         filler: said when a reply or a tool is late. Several are used in turn.
         filler_after_s: from when on it is late.
         idle_s: silence of the caller after which the next of ``idle_reprompts`` is said.
@@ -49,7 +51,8 @@ class Agent:
     mcp: Sequence[MCPTools] = ()
     voice: str | None = None
     llm: LLM | None = None
-    turn_detection: TurnDetection | Mapping[str, Any] | None = None
+    turn_detection: TurnDetection | Mapping[str, Any] | str | None = None
+    speculate: bool = True
     filler: Sequence[str] = ("One moment, please.",)
     filler_after_s: float = 2.0
     idle_s: float = 10.0

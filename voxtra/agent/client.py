@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from voxtra.agent.draft import Drafts
 from voxtra.agent.streams import closing
 from voxtra.agent.times import TurnTimes
 from voxtra.errors import PipelineNotConfiguredError
@@ -53,6 +54,8 @@ class AgentClient:
         self.times = TurnTimes()
         self.last: AgentResponseEvent | None = None
         """The newest complete answer of the model."""
+        self.drafts = Drafts()
+        """Replies begun before the caller's turn was decided."""
         self._unfinished: Message | None = None  # the newest reply, when its stream was closed early
 
     def use(self, *, llm: LLM | None, instructions: str, tools: Sequence[dict[str, Any]]) -> None:
@@ -70,6 +73,15 @@ class AgentClient:
     def reset(self) -> None:
         """Forget the conversation."""
         self.history.clear()
+
+    def foresee(self, text: str) -> None:
+        """Begin the reply to ``text`` now, unheard: the caller is likely to have said all.
+
+        :meth:`stream` or :meth:`respond` with the same text and an unchanged history goes on with it;
+        anything else discards it. The history is left alone.
+        """
+        if self._llm is not None and text:
+            self.drafts.begin(self._llm, [*self.messages, *self._asked(text)], self.tools)
 
     async def respond(self, text: object = "") -> AgentResponseEvent:
         """One answer of the model to ``text``, with all that was said before.
@@ -121,7 +133,9 @@ class AgentClient:
         times = self.times
         self._emit(VoxtraEvent(type=EventType.AGENT_THINKING))
         times.llm_started()
-        async with closing(self._llm.stream([*self.messages, *asked], tools=self.tools)) as events:
+        messages = [*self.messages, *asked]
+        begun = self.drafts.take(self._llm, messages, self.tools)
+        async with closing(begun or self._llm.stream(messages, tools=self.tools)) as events:
             async for event in events:
                 times.llm_first()
                 if isinstance(event, TextDelta):

@@ -35,6 +35,8 @@ class ConversationResult:
         turns: the caller's turns.
         interruptions: how often the caller cut in.
         tool_calls: how many tools were run.
+        speculations: replies begun before the caller's turn was decided.
+        discarded: those of them that nobody heard, as the caller went on.
         agent: the name of the agent that had the last word.
     """
 
@@ -46,6 +48,8 @@ class ConversationResult:
     input_tokens: int = 0
     output_tokens: int = 0
     agent: str = ""
+    speculations: int = 0
+    discarded: int = 0
 
 
 class Face(Protocol):
@@ -105,6 +109,7 @@ class Conversation:
         self._fillers: Iterator[str] = iter(())
         self._in_a_row = 0
         self.result = ConversationResult("hangup")
+        self._drafts_before = client.drafts.begun, client.drafts.discarded
 
     async def run(self) -> ConversationResult:
         """Talk until it is over. Raises nothing but on cancellation."""
@@ -120,7 +125,12 @@ class Conversation:
                 raise
             self.result.reason = "max_duration"
             await self._say_last(self._agent.goodbye)
+        finally:
+            await self._client.drafts.close()
         self.result.agent = self._agent.name
+        drafts, (begun, discarded) = self._client.drafts, self._drafts_before
+        self.result.speculations = drafts.begun - begun
+        self.result.discarded = drafts.discarded - discarded
         return self.result
 
     async def _talk(self) -> None:
@@ -157,7 +167,11 @@ class Conversation:
             if self._call.bridge_id is not None:
                 await self._call.bridged()
             pipeline = await self._pipeline()
-            heard = await pipeline.listen(self._agent.idle_s, lost=True)
+            pipeline.foresee = self._foresee if self._agent.speculate else None
+            try:
+                heard = await pipeline.listen(self._agent.idle_s, lost=True)
+            finally:
+                pipeline.foresee = None
             if heard is not None and heard.text:
                 return heard
             if not self._call.is_active:
@@ -170,6 +184,13 @@ class Conversation:
                 await self._say_last(self._agent.goodbye)
                 raise _Over("silence")
             await self._say(words)
+
+    def _foresee(self, text: str | None) -> None:
+        """Begin the reply to what the caller has likely said; None: there was more, or nothing, to it."""
+        if text is None:
+            self._client.drafts.discard()
+        else:
+            self._client.foresee(text)
 
     async def _resume(self, pipeline: VoicePipeline) -> None:
         """An interruption that was none (a cough, "mhm"): go on with what was not heard."""

@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from voxtra.agent.streams import closing
 
+T = TypeVar("T")
 
-class Prefetch:
+
+class Prefetch(Generic[T]):
     """Draws pieces from a stream in a task of its own; gives them out as an async iterator.
 
     ``close`` (or the end of ``async with``) cancels what is still being made.
     """
 
-    def __init__(self, stream: AsyncIterator[str]) -> None:
-        self._pieces: deque[str] = deque()
+    def __init__(self, stream: AsyncIterator[T]) -> None:
+        self._pieces: deque[T] = deque()
         self._wake = asyncio.Event()
         self._error: BaseException | None = None
         self._done = False
         self._task = asyncio.ensure_future(self._draw(stream))
 
-    async def _draw(self, stream: AsyncIterator[str]) -> None:
+    async def _draw(self, stream: AsyncIterator[T]) -> None:
         try:
             async with closing(stream) as pieces:
                 async for piece in pieces:
@@ -49,7 +51,7 @@ class Prefetch:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> str:
+    async def __anext__(self) -> T:
         while not self._pieces:
             if self._error is not None:
                 error, self._error = self._error, None
