@@ -398,8 +398,8 @@ class LiveCall:
             self.leg.let_go()
             return
         self._departing = True
-        # First the handler, so that no prompt plays or begins: a channel obeys nothing before its prompt's end,
-        # and setting a variable would meanwhile hold up every other request (seen with Asterisk 22.10).
+        # First the handler, so that no prompt plays or begins: a channel obeys nothing before its prompt's
+        # end, and setting a variable would meanwhile hold up every other request (seen with Asterisk 22.10).
         if self._handler is not None and self._handler.cancel():
             await asyncio.wait({self._handler}, timeout=STOP_GRACE_S)
         try:

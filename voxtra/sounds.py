@@ -178,7 +178,7 @@ class Sounds:
                 task.cancel()
 
     async def stop_playback(self, playback_id: str | PlayResult | None = None) -> None:
-        """Stop one prompt (its id, or what ``play_file`` gave), or all; ``play_file`` returns ``interrupted``.
+        """Stop one prompt (its id, or what ``play_file`` gave), or all; ``play_file`` says ``interrupted``.
 
         Finished already is as good.
         """

@@ -1,4 +1,4 @@
-"""A conversation: the line's sound, speech and turns joined; agents, their tools, and what was really heard."""
+"""A conversation: line, speech and turns joined; agents, their tools, and what was really heard."""
 
 from voxtra.agent.agent import Agent, current_time, end_call, handoff, press_keys, transfer
 from voxtra.agent.conversation import ConversationResult
