@@ -139,6 +139,7 @@ async def test_settings_stay_while_it_runs(monkeypatch: Patch) -> None:
     world.app.configure(VoxtraConfig())
 
 
+@pytest.mark.proves("failure 26")
 async def test_routes_of_the_settings(monkeypatch: Patch, tmp_path: Path) -> None:
     (tmp_path / "desk_of_test.py").write_text("async def answer(call):\n    call.metadata['by'] = 'desk'\n")
     monkeypatch.syspath_prepend(str(tmp_path))

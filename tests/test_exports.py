@@ -89,6 +89,13 @@ def test_a_name_that_is_none() -> None:
         voxtra.VoxtraAp  # noqa: B018
 
 
+@pytest.mark.proves(
+    "SIPTrunkConfig",
+    "AsteriskConfig",
+    "MediaConfig",
+    "RouteConfig",
+    "STTConfig, TTSConfig, LLMConfig, VADConfig",
+)
 @pytest.mark.parametrize(("module", "names"), DOCUMENTED_PATHS.items())
 def test_documented_import_paths_are_real(module: str, names: list[str]) -> None:
     found = import_module(module)

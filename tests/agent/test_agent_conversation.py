@@ -126,6 +126,7 @@ def test_a_tool_that_never_ends_and_one_that_is_made_up() -> None:
     assert told == ["forever gave no result within 20 seconds.", "There is no tool 'no_such_tool'."]
 
 
+@pytest.mark.proves("field 6")
 @pytest.mark.parametrize("kind", ["finish", "cancel", "if_spoken"])
 def test_an_interruption_means_to_a_tool_what_it_says(kind: Any) -> None:
     done: list[str] = []
@@ -150,6 +151,7 @@ def test_an_interruption_means_to_a_tool_what_it_says(kind: Any) -> None:
     assert result.history[1]["content"] != LONG
 
 
+@pytest.mark.proves("field 6")
 def test_a_reply_that_is_cut_does_not_hang_up() -> None:
     async def caller(call: FakeCall) -> None:
         await call.says("Goodbye then.")
@@ -200,6 +202,7 @@ def test_the_longest_duration() -> None:
     assert talk.reason == "max_duration"
 
 
+@pytest.mark.proves("field 1", "field 8")
 def test_a_slow_model_gets_a_filler_and_a_dead_one_an_apology() -> None:
     async def caller(call: FakeCall) -> None:
         await call.says("Are you there?")

@@ -112,6 +112,7 @@ async def test_turns_wait_for_listen_in_order_and_bounded() -> None:
     await call.end()
 
 
+@pytest.mark.proves("failure 12")
 async def test_what_was_said_long_ago_is_no_answer() -> None:
     call = Call("stale", "fresh")
     call.caller.now -= 60
@@ -124,6 +125,7 @@ async def test_what_was_said_long_ago_is_no_answer() -> None:
     await call.end()
 
 
+@pytest.mark.proves("failure 8")
 @pytest.mark.parametrize("way", ["line", "pipeline"])
 async def test_the_end_of_the_line_ends_it(way: str) -> None:
     call = Call()
@@ -151,6 +153,7 @@ async def test_two_listen_at_once_and_each_turn_is_given_once() -> None:
     await call.end()
 
 
+@pytest.mark.proves("user.transcript.partial", "call.listen(): only finals")
 async def test_partials_are_told_and_listen_waits_for_the_whole() -> None:
     call = Call("hello there", slow=True)
     listening = call.listen()
@@ -235,6 +238,7 @@ async def test_a_caller_cuts_in() -> None:
     await call.end()
 
 
+@pytest.mark.proves("field 2")
 async def test_a_cough_does_not_cut_in() -> None:
     call = Call()
     speaking = call.say(LONG)
@@ -302,6 +306,7 @@ async def test_cut_in_by_key_and_voice_while_the_tts_takes_its_time_to_end() -> 
     await call.end()
 
 
+@pytest.mark.proves("field 4")
 async def test_the_history_holds_what_was_heard() -> None:
     call = Call("wait", llm=FakeLLM([LONG]))
     reply = await call.agent.respond("count")

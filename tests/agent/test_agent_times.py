@@ -9,6 +9,7 @@ import pytest
 from voxtra.agent.times import TurnTimes
 
 
+@pytest.mark.proves("field 7")
 def test_each_part_has_its_owner():
     times = TurnTimes(
         speech_ended_at=1000, decided_at=1650, silence_ms=500,

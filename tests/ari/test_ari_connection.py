@@ -160,6 +160,7 @@ async def test_connects_again_after_a_close_without_hurry(fake: FakeARI, code: i
         assert states == [ConnectionState.LOST, ConnectionState.READY]
 
 
+@pytest.mark.proves("failure 23")
 async def test_a_server_that_closes_at_once_is_not_hammered(fake: FakeARI) -> None:
     async with client(fake.url, reconnect_s=(0.05, 0.4)):
 
@@ -173,6 +174,7 @@ async def test_a_server_that_closes_at_once_is_not_hammered(fake: FakeARI) -> No
     assert 2 <= fake.handshakes <= 12
 
 
+@pytest.mark.proves("failure 23")
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refused_login_ends_it(fake: FakeARI, status: int) -> None:
     fake.handshake = status
@@ -249,6 +251,7 @@ async def test_a_half_open_connection_is_noticed(fake: FakeARI) -> None:
         await until(lambda: ari.ready)
 
 
+@pytest.mark.proves("failure 25")
 async def test_a_reset_fails_what_is_under_way_except_that_a_get_is_sent_again(fake: FakeARI) -> None:
     async with FaultProxy("127.0.0.1", urlsplit(fake.url).port or 0) as proxy, client(proxy.url) as ari:
         await until(lambda: ari.requests_over_websocket)
@@ -322,6 +325,7 @@ async def test_bad_messages_are_dropped_and_the_rest_goes_on(fake: FakeARI) -> N
         assert ari.ready
 
 
+@pytest.mark.proves("failure 19")
 async def test_one_who_reads_slowly_delays_nobody(fake: FakeARI) -> None:
     async with client(fake.url) as ari, ari.events(channel_id="slow", limit=5) as slow:
         async with ari.events(channel_id="quick") as quick:

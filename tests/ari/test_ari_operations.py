@@ -37,6 +37,7 @@ class Recorder:
         return self.requests[-1]
 
 
+@pytest.mark.proves("failure 20")
 async def test_ids_are_percent_encoded() -> None:
     sender = Recorder()
     await ChannelsOperations(sender).answer(channel_id="a/b;2 é?#%")
@@ -96,6 +97,7 @@ async def test_a_stored_recording_comes_as_bytes() -> None:
     assert sender.timeouts == [60]
 
 
+@pytest.mark.proves("failure 25")
 async def test_an_answer_that_is_not_aris_is_a_typed_error() -> None:
     with pytest.raises(ARIServerError, match="Asterisk"):
         await ChannelsOperations(Recorder("<html>hello</html>")).list()

@@ -49,6 +49,7 @@ async def test_ulaw_goes_through_bit_for_bit(line: FakeLine) -> None:
         assert (await anext(tap)).data == b"\x37" * 160
 
 
+@pytest.mark.proves("failure 8")
 async def test_a_slow_consumer_loses_the_oldest(line: FakeLine) -> None:
     async with AudioTap(line, AudioCodec.ULAW) as tap:
         line.hear(MAX_CHUNKS + 7)

@@ -25,6 +25,7 @@ def test_complete() -> None:
     assert digits.expire().reason == "finished"
 
 
+@pytest.mark.proves("failure 22")
 def test_the_terminator_is_no_digit_and_alone_is_no_timeout() -> None:
     digits = collector()
     result = digits.push("#", 101)
@@ -37,6 +38,7 @@ def test_the_terminator_is_no_digit_and_alone_is_no_timeout() -> None:
     assert star.push("*", 102) == "1"
 
 
+@pytest.mark.proves("failure 22")
 def test_deadlines() -> None:
     digits = collector(timeout_s=5.0, inter_digit_s=2.0)
     assert digits.deadline == 105.0

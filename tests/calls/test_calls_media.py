@@ -68,6 +68,7 @@ async def test_a_step_that_fails_leaves_nothing(
     assert all(offer.cancelled for offer in transport.offers)
 
 
+@pytest.mark.proves("failure 4")
 @pytest.mark.parametrize("step", STEPS)
 async def test_cut_off_at_any_step_it_leaves_nothing(
     ari: FakeAri, switchboard: Switchboard, transport: FakeTransport, opening: Any, step: str
@@ -99,6 +100,7 @@ async def test_the_line_does_not_come_about(
     assert left(ari, switchboard) == set()
 
 
+@pytest.mark.proves("failure 3")
 async def test_the_media_channel_does_not_reach_the_application(
     ari: FakeAri, switchboard: Switchboard, opening: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

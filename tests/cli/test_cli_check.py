@@ -55,6 +55,7 @@ def checked(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) 
     return {check["name"]: check for check in report["checks"]}
 
 
+@pytest.mark.proves("voxtra check")
 def test_all_is_well(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / ".env").write_text("VOXTRA_ARI_PASSWORD=hunter2\n")
     (folder / ".env").chmod(0o600)

@@ -113,6 +113,7 @@ def test_the_users_error_shows_where_and_debug_shows_all(
     assert "importlib" in capsys.readouterr().err
 
 
+@pytest.mark.proves("voxtra info", "voxtra --version")
 def test_version_help_and_info(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOXTRA_ARI_PASSWORD", "hunter2")
     assert run_cli(["--version"]) == 0

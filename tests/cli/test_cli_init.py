@@ -22,6 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.proves("voxtra init")
 @pytest.mark.parametrize("template", ["hello", "ivr", pytest.param("agent", marks=pytest.mark.local)])
 def test_the_project_is_right_as_it_stands(folder: Path, template: str) -> None:
     assert run_cli(["init", "shop", "--template", template]) == 0

@@ -50,6 +50,7 @@ def loudest(pcm: bytes) -> tuple[float, float]:
     return peak * 8000 / len(samples), float(power[max(0, peak - 4) : peak + 5].sum() / power.sum())
 
 
+@pytest.mark.proves("failure 3", "field 5")
 async def test_twenty_calls_at_once_without_mixing(asterisk: PrivateAsterisk) -> None:
     async with running(asterisk, echo) as rig, rig.phone() as phone:
 
@@ -70,6 +71,7 @@ async def test_twenty_calls_at_once_without_mixing(asterisk: PrivateAsterisk) ->
     assert len(rig.calls) == 20
 
 
+@pytest.mark.proves("failure 4", "field 9")
 async def test_a_hundred_calls_leave_nothing(asterisk: PrivateAsterisk) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()
@@ -109,6 +111,7 @@ async def proxy(asterisk: PrivateAsterisk) -> AsyncIterator[FaultProxy]:
         yield proxy
 
 
+@pytest.mark.proves("failure 23", "field 11")
 async def test_a_call_outlives_a_break_of_the_connection(
     asterisk: PrivateAsterisk, proxy: FaultProxy
 ) -> None:
@@ -146,6 +149,7 @@ async def test_a_call_outlives_a_break_of_the_connection(
     assert len(rig.calls) == 2
 
 
+@pytest.mark.proves("app.stop()", "failure 24")
 async def test_stop_lets_calls_end_then_hangs_them_up(asterisk: PrivateAsterisk) -> None:
     order = []
 
@@ -181,6 +185,12 @@ async def test_stop_lets_calls_end_then_hangs_them_up(asterisk: PrivateAsterisk)
     assert order == ["ended 1", "ended 2", "shutdown", "shutdown"]
 
 
+@pytest.mark.proves(
+    "app.start()",
+    "app.originate(): RuntimeError when not connected",
+    "app.is_running",
+    "@app.on_startup",
+)
 async def test_hooks_run_before_the_first_call(asterisk: PrivateAsterisk) -> None:
     order = []
     app = VoxtraApp(asterisk.ari_url, asterisk.ari_user, asterisk.ari_password, app_name="hooks")
@@ -228,6 +238,7 @@ async def test_a_wrong_password_and_a_name_taken_are_said(asterisk: PrivateAster
         await rig.app.start()
 
 
+@pytest.mark.proves("app.originate(endpoint, caller_id=, timeout=, variables=)", "failure 21")
 async def test_originate(asterisk: PrivateAsterisk) -> None:
     async with running(asterisk) as rig, rig.phone() as phone:
         await phone.register()
@@ -264,6 +275,7 @@ async def test_originate(asterisk: PrivateAsterisk) -> None:
             await rig.app.originate("alice")
 
 
+@pytest.mark.proves("audio.frame.received", "audio.frame.sent", "failure 12")
 async def test_frames_are_told_to_who_asked_for_them(asterisk: PrivateAsterisk) -> None:
     frames: list[VoxtraEvent] = []
     async with running(asterisk, echo) as rig:

@@ -82,6 +82,7 @@ async def test_an_idle_connection_stays(asterisk: PrivateAsterisk) -> None:
         assert ari.ready
 
 
+@pytest.mark.proves("failure 23")
 async def test_asterisk_absent_then_killed_then_back() -> None:
     port = free_port("127.0.0.1", udp=False)
     asterisk = PrivateAsterisk(http_port=port, sip_port=free_port("127.0.0.1", udp=True))

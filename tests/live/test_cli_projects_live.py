@@ -28,6 +28,7 @@ async def answered_and_ended(server: tuple[str, int], user: str, password: str, 
             assert any(call.received_pcm())
 
 
+@pytest.mark.proves("voxtra init")
 @pytest.mark.parametrize(("template", "keys"), [(Template.HELLO, ""), (Template.IVR, "1")])
 async def test_a_new_project_takes_a_call_with_dev(tmp_path: Path, template: Template, keys: str) -> None:
     write(tmp_path, rendered(template, "shop"))
@@ -42,6 +43,7 @@ async def test_a_new_project_takes_a_call_with_dev(tmp_path: Path, template: Tem
         assert "Traceback" not in cli.text
 
 
+@pytest.mark.proves("voxtra start -c voxtra.yaml")
 async def test_run_reads_the_env_file_and_start_needs_yaml_only(
     asterisk: PrivateAsterisk, phone_account: dict[str, object], tmp_path: Path
 ) -> None:

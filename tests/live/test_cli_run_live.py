@@ -40,6 +40,7 @@ def env(asterisk: PrivateAsterisk) -> dict[str, str]:
     }
 
 
+@pytest.mark.proves("voxtra run app:app", "failure 24")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 async def test_a_call_then_a_signal_then_a_clean_end(
     asterisk: PrivateAsterisk,

@@ -59,6 +59,7 @@ async def say(call: PhoneCall, text: str) -> float:
     return began
 
 
+@pytest.mark.proves("barge_in", "call.agent.history", "failure 5", "failure 9", "field 4", "field 7")
 async def test_a_conversation_and_a_barge_in(asterisk: PrivateAsterisk) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()
@@ -102,6 +103,7 @@ async def test_a_conversation_and_a_barge_in(asterisk: PrivateAsterisk) -> None:
     assert set(split) == {"endpointing", "stt", "llm", "tts", "framework", "total"}
 
 
+@pytest.mark.proves("call.say(interruptible=)")
 async def test_not_interruptible_and_interrupted_by_a_key(asterisk: PrivateAsterisk) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()
@@ -127,6 +129,7 @@ async def test_not_interruptible_and_interrupted_by_a_key(asterisk: PrivateAster
     assert (first.reason, second.reason, digit, nothing) == ("finished", "interrupted", "5", None)
 
 
+@pytest.mark.proves("failure 12", "failure 18")
 @pytest.mark.parametrize("verb", ["say", "listen", "stream"])
 async def test_a_hang_up_ends_speech_at_once(asterisk: PrivateAsterisk, verb: str) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
@@ -153,6 +156,7 @@ async def test_a_hang_up_ends_speech_at_once(asterisk: PrivateAsterisk, verb: st
     assert rig.results[1] - began < 1.0
 
 
+@pytest.mark.proves("failure 10", "field 5")
 async def test_calls_at_once_keep_their_words_apart(asterisk: PrivateAsterisk) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()
@@ -186,6 +190,7 @@ async def test_calls_at_once_keep_their_words_apart(asterisk: PrivateAsterisk) -
         assert length == 2
 
 
+@pytest.mark.proves('call.say(): RuntimeError("AI pipeline not configured")')
 async def test_without_speech_it_says_so(asterisk: PrivateAsterisk) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()

@@ -161,6 +161,7 @@ async def test_apps_of_the_pages(block: Block, asterisk: PrivateAsterisk) -> Non
         assert name != "event" or value in [event.type for event in events], value
 
 
+@pytest.mark.proves("app.run()")
 @pytest.mark.parametrize("block", _marked("program"))
 async def test_programs_of_the_pages(block: Block, asterisk: PrivateAsterisk, tmp_path: Path) -> None:
     name = dict(block.steps)["app"]
@@ -195,6 +196,7 @@ async def test_tests_of_the_pages(block: Block) -> None:
 HELLO = (ROOT / "examples" / "hello.py").read_text("utf-8")
 
 
+@pytest.mark.proves("@app.default()")
 async def test_the_smallest_example(asterisk: PrivateAsterisk) -> None:
     steps = (("voice", ""), ("ended", ""))
     await test_apps_of_the_pages(Block("examples/hello.py", "python", HELLO, "live", steps), asterisk)

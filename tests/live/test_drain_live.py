@@ -77,6 +77,7 @@ async def gone(asterisk: PrivateAsterisk) -> None:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.proves("failure 24", "field 11")
 @pytest.mark.usefixtures("dialplan")
 @pytest.mark.parametrize("leftover", ["dialplan", "hangup"])
 async def test_sigterm_lets_calls_end_and_gives_the_rest_back(

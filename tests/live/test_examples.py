@@ -209,6 +209,7 @@ async def test_ai_receptionist(asterisk: PrivateAsterisk) -> None:
     assert said(rig).endswith("Goodbye.")
 
 
+@pytest.mark.proves("failure 13")
 @pytest.mark.local
 @pytest.mark.parametrize("answer", ["yes", "no"])
 async def test_outbound_reminder_and_a_person(asterisk: PrivateAsterisk, answer: str) -> None:
@@ -375,6 +376,7 @@ async def test_a_message_of_a_mailbox_too_short_is_none(tmp_path: Path) -> None:
     assert told == []
 
 
+@pytest.mark.proves("call.bridge_with(other)")
 async def test_conference(asterisk: PrivateAsterisk, ear: Ear) -> None:
     async with running(asterisk, load("conference")) as rig, rig.phone() as phone:
         first = await phone.dial("801")

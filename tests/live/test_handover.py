@@ -58,6 +58,7 @@ async def until(rig: Rig, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.proves("call.hold()", "call.unhold()")
 async def test_hold_plays_music_and_unhold_ends_it(asterisk: PrivateAsterisk) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()
@@ -109,6 +110,7 @@ async def test_the_far_ends_hold_is_seen(asterisk: PrivateAsterisk) -> None:
     assert [e.data["by"] for e in rig.events if "held" in e.type or "resumed" in e.type] == ["far end"] * 2
 
 
+@pytest.mark.proves("failure 16", "field 10")
 @pytest.mark.parametrize("who", ["caller", "agent"])
 async def test_a_blind_transfer_outlives_its_handler(
     asterisk: PrivateAsterisk, agent: Phone, who: str
@@ -133,6 +135,7 @@ async def test_a_blind_transfer_outlives_its_handler(
     assert rig.types().count("call.transferred") == 1
 
 
+@pytest.mark.proves('call.transfer_to("PJSIP/agent-001@internal")', "field 10")
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [("busy", "busy"), ("ring", "no_answer"), ("decline", "rejected"), ("hangup", "hangup")],
@@ -180,6 +183,7 @@ async def test_a_transfer_to_an_extension_and_targets_that_can_not_be(
     assert rig.results[0].reason == "completed"
 
 
+@pytest.mark.proves("field 10")
 @pytest.mark.parametrize("key", ["1", "2", None])
 async def test_a_warm_transfer(asterisk: PrivateAsterisk, agent: Phone, key: str | None) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
@@ -212,6 +216,7 @@ async def test_a_warm_transfer(asterisk: PrivateAsterisk, agent: Phone, key: str
     assert rig.results[0].reason == {"1": "completed", "2": "declined", None: "no_answer"}[key]
 
 
+@pytest.mark.proves("call.bridge_with(other)")
 async def test_three_in_a_bridge_and_back_to_the_app(asterisk: PrivateAsterisk, agent: Phone) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()
@@ -276,6 +281,7 @@ async def test_listening_in(asterisk: PrivateAsterisk, agent: Phone) -> None:
         await supervisor.hangup()
 
 
+@pytest.mark.proves("call.transfer_to_queue(name)", "failure 15")
 async def test_a_queue(asterisk: PrivateAsterisk, agent: Phone) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         rig.results.append(

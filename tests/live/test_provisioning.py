@@ -98,6 +98,7 @@ async def refused(call: PhoneCall) -> int:
     return (await call.ended(timeout=5)).status
 
 
+@pytest.mark.proves("TenantProvisioner")
 async def test_a_call_in_and_a_call_out(rig: Rig) -> None:
     async with rig.phone("127.0.0.2") as phone:
         acme = tenant("acme", "127.0.0.2", trunk={"port": phone.port})
@@ -153,6 +154,7 @@ async def test_two_tenants_of_one_carrier(rig: Rig) -> None:
         await second.hangup()
 
 
+@pytest.mark.proves("failure 27")
 async def test_never_more_calls_than_allowed(rig: Rig) -> None:
     async with rig.phone("127.0.0.2") as phone:
         acme = tenant("acme", "127.0.0.2", max_channels=2, trunk={"port": phone.port})
@@ -209,6 +211,7 @@ async def test_no_application_no_call(rig: Rig) -> None:
         assert await refused(await phone.dial(DID)) == 503
 
 
+@pytest.mark.proves("failure 27")
 async def test_an_odd_password_logs_in_at_the_carrier_and_at_ari(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:

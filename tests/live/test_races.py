@@ -67,6 +67,7 @@ async def hung_up_early(rig: Rig, calls: int, delay_s: float) -> None:
             await call.hangup()
 
 
+@pytest.mark.proves("failure 4", "field 9")
 @pytest.mark.parametrize(
     ("transport", "tts"),
     [("websocket", None), ("websocket", Beeps()), ("rtp", None), ("audiosocket", Beeps())],

@@ -37,6 +37,7 @@ def runs(track: Sound) -> list[tuple[int, int]]:
     return [(int(start), int(end) + 1) for start, end in zip(starts, ends, strict=True)]
 
 
+@pytest.mark.proves("field 12", "call.record_start(name, fmt)")
 @pytest.mark.parametrize("transport", ["websocket", "rtp", "audiosocket"])
 async def test_both_lanes_are_what_the_phone_sent_and_got_at_the_same_time(
     asterisk: PrivateAsterisk, tmp_path: Path, transport: str

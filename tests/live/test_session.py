@@ -15,6 +15,7 @@ from voxtra.types import AudioChunk, AudioCodec, CallDirection
 pytestmark = pytest.mark.live
 
 
+@pytest.mark.proves("call.state", "call.duration", "call.hangup()", "@call.on_hangup", "failure 17")
 async def test_attributes_and_the_life_of_a_call(asterisk: PrivateAsterisk) -> None:
     seen = []
 
@@ -67,6 +68,7 @@ async def test_refused_before_the_answer(asterisk: PrivateAsterisk) -> None:
     assert end.status == 486
 
 
+@pytest.mark.proves("the handler ends: the call ends", "error", "ErrorEvent(error_type, message)")
 async def test_a_handler_that_fails_or_returns_ends_its_call(asterisk: PrivateAsterisk) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()
@@ -80,12 +82,14 @@ async def test_a_handler_that_fails_or_returns_ends_its_call(asterisk: PrivateAs
     assert rig.types().count("error") == 1
 
 
+@pytest.mark.proves("no handler: hung up with a warning")
 async def test_no_route_is_told_to_the_caller(asterisk: PrivateAsterisk) -> None:
     async with running(asterisk) as rig, rig.phone() as phone:
         call = await phone.dial("100")
         assert (await call.ended()).status == 404
 
 
+@pytest.mark.proves("call.play_file(media URI)", "failure 14")
 async def test_prompts_are_heard_to_their_end(asterisk: PrivateAsterisk) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()
@@ -104,6 +108,7 @@ async def test_prompts_are_heard_to_their_end(asterisk: PrivateAsterisk) -> None
     assert seconds > 2.2  # hello-world alone has 1.4 s
 
 
+@pytest.mark.proves("failure 18")
 @pytest.mark.parametrize("verb", ["play_file", "listen_dtmf", "audio_stream", "send_audio"])
 async def test_a_hang_up_ends_what_is_under_way(asterisk: PrivateAsterisk, verb: str) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
@@ -133,6 +138,7 @@ async def test_a_hang_up_ends_what_is_under_way(asterisk: PrivateAsterisk, verb:
     assert (rig.calls[0].end.reason, rig.calls[0].end.cause) == ("hangup", 16)
 
 
+@pytest.mark.proves('call.listen_dtmf(): "#" ends the input', "@call.on_dtmf", "failure 22")
 async def test_keys(asterisk: PrivateAsterisk) -> None:
     pressed = []
 
@@ -159,6 +165,7 @@ async def test_keys(asterisk: PrivateAsterisk) -> None:
     assert "".join(pressed) == "12#34#"
 
 
+@pytest.mark.proves("failure 2", "call.audio_stream()")
 @pytest.mark.parametrize("transport", ["websocket", "rtp", "audiosocket"])
 async def test_an_echo_in_python_through_each_transport(asterisk: PrivateAsterisk, transport: str) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
@@ -185,6 +192,7 @@ async def test_an_echo_in_python_through_each_transport(asterisk: PrivateAsteris
     assert abs(end - heard - 2.0) < 0.3
 
 
+@pytest.mark.proves("call.hangup()")
 async def test_sound_that_was_sent_is_heard_before_the_hang_up(asterisk: PrivateAsterisk) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()
@@ -220,6 +228,12 @@ async def test_sound_that_was_sent_is_heard_when_the_handler_returns(asterisk: P
     assert last - first > 0.9
 
 
+@pytest.mark.proves(
+    "route by extension",
+    "route by caller's number",
+    "trailing * in a route",
+    "route metadata in call.metadata",
+)
 async def test_routes_and_their_metadata(asterisk: PrivateAsterisk) -> None:
     async with running(asterisk) as rig:
 
@@ -239,6 +253,7 @@ async def test_routes_and_their_metadata(asterisk: PrivateAsterisk) -> None:
     assert rig.results == [("two", {"queue": "two"}), ("number", {})]
 
 
+@pytest.mark.proves("failure 20", "call.record_start(name, fmt)")
 async def test_a_recording_is_stereo_and_survives_the_caller_hanging_up(
     asterisk: PrivateAsterisk, tmp_path: object
 ) -> None:

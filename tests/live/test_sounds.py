@@ -92,6 +92,7 @@ async def web_server() -> AsyncIterator[tuple[str, list[str]]]:
     await runner.cleanup()
 
 
+@pytest.mark.proves("call.play_url(url)")
 async def test_sound_from_the_web(asterisk: PrivateAsterisk, web_server: tuple[str, list[str]]) -> None:
     url, asked = web_server
 
@@ -138,6 +139,7 @@ async def test_private_addresses_are_refused(
     assert not asked
 
 
+@pytest.mark.proves('call.send_dtmf("4321#")')
 async def test_keys_are_sent(asterisk: PrivateAsterisk) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         for wrong in ("", "12x"):

@@ -189,6 +189,7 @@ async def test_marks_on_an_empty_queue_are_heard_at_once(kind):
         assert await line.drained() == "heard"
 
 
+@pytest.mark.proves("failure 8")
 @on_both_loops
 async def test_the_queue_is_bounded(kind):
     async with connected(kind, max_queue_ms=500) as (line, _):

@@ -46,6 +46,7 @@ async def test_the_sink_gets_a_whole_file_once_however_often_it_is_stopped(line,
     assert list(tmp_path.rglob("*.wav")) == [goal]
 
 
+@pytest.mark.proves("the sink fires exactly once", "failure 20")
 async def test_the_line_ends_first_and_the_sink_still_fires_once(line, tmp_path):
     sink = Noting()
     recorder = await CallRecorder.start(line, "vx-1", sink=sink)
@@ -68,6 +69,7 @@ async def test_a_stop_that_is_cancelled_does_not_cancel_the_sink(line, tmp_path)
     assert (tmp_path / "call.wav").exists()
 
 
+@pytest.mark.proves("failure 19")
 @pytest.mark.parametrize("how", ["fails", "hangs"])
 async def test_a_sink_that_fails_or_hangs_is_logged_and_the_file_kept(line, how, caplog, monkeypatch):
     monkeypatch.setattr("voxtra.recording.call.SINK_DEADLINE_S", 0.1)

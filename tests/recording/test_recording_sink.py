@@ -25,6 +25,7 @@ def recorded(folder, name="call", content=b"RIFF"):
     return RecordingMetadata("vx-1", name, str(path), 1.5)
 
 
+@pytest.mark.proves("LocalFileSink(base_dir)")
 async def test_the_file_is_moved_under_its_name_with_folders(tmp_path):
     metadata = recorded(tmp_path, "acme/2026/call-001")
     await LocalFileSink(tmp_path / "out").on_recording_complete(metadata)
@@ -124,6 +125,7 @@ class Noting(RecordingSink):
         self.paths.append(metadata.file_path)
 
 
+@pytest.mark.proves("CompositeSink(*sinks)")
 async def test_one_sinks_failure_is_not_anothers_and_later_ones_see_where_the_file_went(tmp_path, caplog):
     noting = Noting()
     sink = CompositeSink(Broken(), LocalFileSink(tmp_path / "out"), noting)
@@ -160,6 +162,10 @@ class Receiver:
         return web.Response(status=self.status)
 
 
+@pytest.mark.proves(
+    "WebhookSink(url, signing_secret=, timeout_seconds=)",
+    "X-Voxtra-Signature of a recording",
+)
 async def test_the_webhooks_body_is_the_metadata_and_its_signature_is_that_of_the_body():
     metadata = RecordingMetadata("vx-1", "appel-d'été", "/x.wav", 2.5, extra={"org": "acme"})
     async with Receiver() as receiver:

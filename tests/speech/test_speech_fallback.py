@@ -337,6 +337,7 @@ async def test_a_server_that_is_gone_costs_no_word_of_the_turn(made):
     await runner.cleanup()
 
 
+@pytest.mark.proves("field 8")
 async def test_a_socket_that_breaks_in_mid_sentence_is_gone_on_from_by_the_next_voice(made):
     server = VoiceServer()
     runner = await run_voices(server)

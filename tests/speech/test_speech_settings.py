@@ -22,6 +22,7 @@ class AppConfig(BaseModel):
     options: dict = {}
 
 
+@pytest.mark.proves("providers take keywords or a config object")
 @pytest.mark.parametrize("config", [{"mode": 1, "frames": 2}, WebRTCSettings(mode=1, frames=2)])
 def test_settings_come_as_mapping_object_or_keywords(config):
     wanted = WebRTCSettings(mode=1, frames=2)

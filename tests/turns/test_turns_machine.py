@@ -151,6 +151,7 @@ def test_speech_without_words_is_dropped_when_the_recogniser_says_so():
     assert feed.only(TurnDropped) == TurnDropped("no_words")
 
 
+@pytest.mark.proves("field 1")
 def test_a_recogniser_that_never_answers_is_not_waited_for_for_ever():
     feed = Feed()
     feed.speech(800)
@@ -266,6 +267,7 @@ def test_a_cough_ducks_and_lets_the_agent_go_on():
     assert feed.silence(2000) == []
 
 
+@pytest.mark.proves("field 2")
 def test_a_short_word_over_the_agent_is_a_backchannel():
     feed = Feed(barge_confirm_ms=500)
     feed.agent(True)
@@ -415,6 +417,7 @@ def test_speech_under_way_when_the_agent_begins_must_last_anew():
     assert names(feed.speech(20)) == ["BargeIn"]
 
 
+@pytest.mark.proves("field 3")
 def test_the_bar_is_higher_while_the_agent_is_heard_and_shortly_after():
     feed = Feed(tts_guard_ms=200)
     feed.agent(True)
