@@ -1,0 +1,639 @@
+"""A conversation with a model that hears and speaks itself, on one line."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from voxtra.agent.client import AgentClient
+from voxtra.agent.ears import Ears
+from voxtra.agent.mouth import SayResult
+from voxtra.agent.realtime_ears import CallerWords, Turns
+from voxtra.agent.realtime_playing import Playing
+from voxtra.agent.realtime_reply import Reply, Say, chat_form
+from voxtra.agent.times import TurnTimes
+from voxtra.errors import LLMError
+from voxtra.events import AgentResponseEvent, ErrorEvent, EventType, UserTranscriptEvent, VoxtraEvent
+from voxtra.media.line import Line
+from voxtra.media.resample import Resampler
+from voxtra.speech.base import (
+    VAD,
+    CallerSpeech,
+    CallerText,
+    CallerTurn,
+    ReplyAudio,
+    ReplyAudioEnded,
+    ReplyEnded,
+    ReplyStarted,
+    ReplyText,
+    ReplyToolCall,
+    SpeechEvent,
+    SpeechStream,
+    SpeechToSpeech,
+    StreamLost,
+    StreamProblem,
+    ToolCall,
+)
+from voxtra.speech.local import local_vad
+from voxtra.turns import (
+    BargeIn,
+    Decision,
+    Duck,
+    Resume,
+    SpeechStarted,
+    TurnDetection,
+    TurnDropped,
+    TurnEnded,
+    TurnMachine,
+)
+from voxtra.types import EndReason, Message
+
+log = logging.getLogger("voxtra.agent")
+
+OnTool: TypeAlias = Callable[[ToolCall], Awaitable[str | None]]
+"""Runs a tool; returns what the model is told. None: it is told "Done." and is not asked to speak."""
+
+SAY = "Say exactly the following words, in their language, and nothing else: {text}"
+GO_ON = "You were interrupted by a noise, nobody spoke. Go on where you stopped."
+AGAIN = "The connection was lost for a moment. Say so in a few words and go on with the conversation."
+TOOL_S = 60.0
+"""How long a tool may take, s; tools of voxtra have shorter limits of their own."""
+MAX_FAILURES = 2
+"""So many replies may fail in a row before the conversation does."""
+MAX_LOSSES = 3
+"""So many connections may be lost within :data:`LOSSES_S` before the conversation fails."""
+LOSSES_S = 60.0
+PAUSE_S = 1.0
+"""Wait between two connections that fail, s."""
+AGAIN_S = 0.3
+"""Wait before a reply that failed is asked for again, s."""
+
+T = TypeVar("T")
+
+
+class RealtimePipeline:
+    """The conversation. ``run`` it; it ends when the line closes, or by ``stop``.
+
+    Who interrupts is decided here, by the same turn machine as everywhere: the model's sound is paused at the
+    first sign of speech, thrown away when it is confirmed, and the model is told to the millisecond how much
+    of it was heard. History holds what was heard, and nothing else.
+
+    Args:
+        line: the call's sound; it stays the call's own.
+        provider: the model, shared by all calls.
+        agent: the conversation's memory.
+        turns: settings of turn-taking. Where the provider ends turns they are for interruptions alone.
+        emit: takes the events of the conversation.
+        instructions: the system prompt; "" = that of ``agent``.
+        tools: OpenAI function schemas.
+        on_tool: runs the tools.
+        vad: the detector; None = WebRTC's, which costs next to nothing.
+        language: BCP 47, of what the caller speaks.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        provider: SpeechToSpeech,
+        agent: AgentClient,
+        turns: TurnDetection,
+        emit: Callable[[VoxtraEvent], None],
+        instructions: str = "",
+        tools: Sequence[dict[str, Any]] = (),
+        on_tool: OnTool | None = None,
+        *,
+        vad: VAD | None = None,
+        language: str | None = None,
+    ) -> None:
+        self.line = line
+        self.agent = agent
+        self._provider = provider
+        self._emit = emit
+        self._instructions = instructions or agent.instructions
+        self._tools = tools or agent.tools
+        self._on_tool = on_tool
+        self._language = language
+        self._loop = asyncio.get_running_loop()
+        self._machine = TurnMachine(turns)
+        self._playing = Playing(line, agent, on_audible=self._audible, on_heard=self._settle)
+        self._turns = Turns(self._heard, whole=provider.ends_turns)
+        self._ears = Ears(
+            line,
+            self._machine,
+            vad or local_vad(light=True),
+            self._turns,
+            decide=self._decided,
+            partial=lambda transcript: None,
+            failed=self._ear_failed,
+        )
+        self._stream: SpeechStream | None = None
+        self._uplink: Resampler | None = None
+        self._lost: asyncio.Future[LLMError] = self._loop.create_future()
+        self._stopped: asyncio.Future[None] = self._loop.create_future()
+        self._changed = asyncio.Event()
+        self._flushing: asyncio.Task[None] | None = None
+        self._held: list[SpeechEvent] = []
+        self._replies: dict[str, Reply] = {}
+        self._says: dict[str, Say] = {}
+        self._tags = itertools.count(1)
+        self._words = CallerWords(agent, lambda text: emit(UserTranscriptEvent(text=text)))
+        self._asked = False  # a reply is wanted of which nothing is known yet
+        self._owed = False  # one is to be asked for when the caller's turn comes to nothing
+        self._unanswered: tuple[list[bytes], Message] | None = None
+        self._failures = 0
+        self._losses: list[float] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = False
+
+    # ---- what others may ask
+
+    @property
+    def speaking(self) -> bool:
+        """True while the model is heard."""
+        return self._playing.audible
+
+    @property
+    def busy(self) -> bool:
+        """True while a reply is wanted, made or heard."""
+        return bool(self._asked or self._replies or self._playing)
+
+    async def quiet(self, timeout: float = 30.0) -> bool:
+        """Wait until everything was said and heard; False when that takes longer than ``timeout`` s, or the
+        line closes first. A tool that ends the call waits for this."""
+        until = self._loop.time() + timeout
+        while self.busy:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._changed.wait()
+            except TimeoutError:
+                return False
+            if self.line.closed.done() or self._stopped.done():
+                return False
+        return True
+
+    async def say(self, text: str, *, interruptible: bool = True) -> SayResult:
+        """Let the model say these words: a greeting, a filler. It follows what is being said.
+
+        The model is told to say exactly that; models mostly do. Returns when it was heard, the caller
+        interrupted, or the call ended.
+        """
+        say = Say(text, interruptible, self._loop.create_future())
+        if self._stopped.done() or self.line.closed.done():
+            say.settle("hangup" if self.line.closed.done() else "interrupted")
+            return say.done.result()
+        tag = f"say{next(self._tags)}"
+        self._says[tag] = say
+        if self._stream is not None:
+            self._ask(SAY.format(text=text), tag)
+        try:
+            return await say.done
+        finally:
+            self._says.pop(tag, None)
+
+    def interrupt(self, *, anyway: bool = False) -> None:
+        """Cut in on what is being said, if it may be interrupted (or ``anyway``): silence within a frame."""
+        if not self.busy or not (anyway or self._interruptible):
+            return
+        audible = self._playing.audible
+        if self._cut() and audible:
+            self._emit(VoxtraEvent(type=EventType.BARGE_IN))
+
+    @property
+    def deaf(self) -> bool:
+        """True while what comes from the line is not the caller speaking to us (on hold, bridged away)."""
+        return self._ears.deaf
+
+    @deaf.setter
+    def deaf(self, deaf: bool) -> None:
+        self._ears.deaf = deaf
+        if deaf:
+            now = self._loop.time() * 1000
+            self._ears.act(self._machine.stop(), now)
+        elif self._owed and self._stream is not None:
+            self._ask()
+
+    def stop(self) -> None:
+        """End the conversation; what was not heard yet is not said."""
+        if not self._stopped.done():
+            self._stopped.set_result(None)
+        self._changed.set()
+
+    # ---- running
+
+    async def run(self) -> Literal["hangup", "stopped"]:
+        """Converse until the line closes (``hangup``) or ``stop`` is called.
+
+        A connection that is lost is made again, with what was said so far; the caller's last turn is sent
+        again when it was not answered.
+
+        Raises:
+            LLMError: the provider can't be reached, or failed too often.
+        """
+        try:
+            while not self._over():
+                try:
+                    await self._connect()
+                except LLMError as error:
+                    if not self._losses:
+                        raise
+                    self._count_loss(error)
+                    await self._either(asyncio.sleep(PAUSE_S))
+                    continue
+                ends: set[asyncio.Future[Any]] = {self._lost, self.line.closed, self._stopped}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                if self._lost.done() and not self._over():
+                    self._count_loss(self._lost.result())
+                    await self._close_stream()
+            return "hangup" if self.line.closed.done() else "stopped"
+        finally:
+            await self._end()
+
+    def _over(self) -> bool:
+        return self.line.closed.done() or self._stopped.done()
+
+    async def _either(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """``work``, or None when the conversation is over before."""
+        task = asyncio.ensure_future(work)
+        ends: set[asyncio.Future[Any]] = {task, self.line.closed, self._stopped}
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _connect(self) -> None:
+        again = bool(self._losses)
+        unanswered = self._unanswered
+        history = self.agent.history
+        if unanswered is not None:  # it is sent as it was spoken
+            history = [message for message in history if message is not unanswered[1]]
+        self._lost = self._loop.create_future()
+        stream = await self._either(
+            self._provider.open(
+                rate=self.line.rate,
+                codec=self.line.codec,
+                on_event=self._event,
+                instructions=self._instructions,
+                tools=self._tools,
+                history=history,
+                language=self._language,
+            )
+        )
+        if stream is None:
+            return
+        self._stream = stream
+        self._uplink = Resampler(self.line.rate, stream.rate)
+        self._words.reconnected()
+        if unanswered is not None:
+            for pcm in unanswered[0]:
+                stream.push(self._uplink.process(pcm))
+            self._commit(unanswered)
+        elif again and self._owed:
+            self._ask(AGAIN)
+        if self._machine.speaking and self._turns.stream is not None:
+            for pcm in self._turns.stream.sound:
+                stream.push(self._uplink.process(pcm))
+        for tag, say in self._says.items():
+            if not say.ended and not say.done.done():
+                self._ask(SAY.format(text=say.text), tag)
+
+    def _count_loss(self, error: LLMError) -> None:
+        now = self._loop.time()
+        self._losses = [*(at for at in self._losses if now - at < LOSSES_S), now]
+        log.warning("the conversation's connection was lost: %s", error)
+        self._emit(ErrorEvent(error_type=type(error).__name__, message=str(error)))
+        if len(self._losses) > MAX_LOSSES:
+            raise error
+
+    async def _close_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
+        for name, reply in list(self._replies.items()):
+            self._playing.end_reply(name)
+            # what it had begun to say is heard to its end; what was asked of it is asked for again
+            self._owed = self._owed or not reply.cut
+            if reply.say is not None:
+                reply.say.ended = True
+        self._owed = self._owed or (self._asked and self._unanswered is None and not self._says)
+        self._replies.clear()
+        self._held.clear()
+        self._asked = False
+        self._settle()
+
+    async def _end(self) -> None:
+        await self._ears.close()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
+        for reply in self._replies.values():
+            for _, task in reply.tools:
+                task.cancel()
+        if self._flushing is not None:
+            await asyncio.gather(self._flushing, return_exceptions=True)
+        await self._playing.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for say in self._says.values():
+            say.settle("hangup" if self.line.closed.done() else "interrupted")
+        self.stop()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ---- the caller
+
+    def _heard(self, pcm: bytes) -> None:
+        if self._stream is not None and self._uplink is not None:
+            self._stream.push(self._uplink.process(pcm))
+
+    def _ear_failed(self, error: Exception) -> None:
+        """A detector with a flaw hears nobody any more: then there is no conversation."""
+        if not self._lost.done():
+            self._losses = [self._loop.time()] * MAX_LOSSES
+            self._lost.set_result(LLMError(str(error)))
+
+    def _decided(self, decision: Decision, now: float) -> None:
+        match decision:
+            case SpeechStarted():
+                self._emit(VoxtraEvent(type=EventType.USER_SPEECH_STARTED))
+            case Duck():
+                self.line.pause()
+            case Resume():
+                self.line.resume()
+            case BargeIn():
+                self.interrupt()
+                if self._flushing is None:
+                    self.line.resume()
+            case TurnEnded():
+                self._turn_ended(decision)
+            case TurnDropped(reason=reason, interrupted=interrupted):
+                if self._stream is not None and not self._provider.ends_turns:
+                    self._stream.clear()
+                self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data={"dropped": reason}))
+                if (interrupted or self._owed) and not self._ears.deaf:
+                    self._ask(GO_ON if interrupted else "")
+            case _:
+                pass
+
+    @property
+    def _interruptible(self) -> bool:
+        return self._playing.interruptible and all(r.interruptible for r in self._replies.values())
+
+    def _turn_ended(self, turn: TurnEnded) -> None:
+        now = self._loop.time() * 1000
+        data = {
+            "started_ms_ago": round(now - turn.started_at),
+            "ended_ms_ago": round(now - turn.speech_ended_at),
+            "interrupted": turn.interrupted,
+        }
+        self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data=data))
+        if self._provider.ends_turns:
+            self._new_times(turn)
+            return
+        if self.busy and not self._interruptible:
+            if self._stream is not None:
+                self._stream.clear()
+            return
+        self._emit(VoxtraEvent(type=EventType.TURN_ENDED, data=data))
+        if self.busy:
+            self._cut()  # a reply to what was said before, and the caller has gone on
+        self._new_times(turn)
+        message = self._words.begin()
+        sound = list(self._turns.stream.sound) if self._turns.stream is not None else []
+        self._commit((sound, message))
+
+    def _new_times(self, turn: TurnEnded) -> None:
+        self.agent.times = TurnTimes(
+            speech_ended_at=turn.speech_ended_at,
+            decided_at=turn.decided_at,
+            silence_ms=self._machine.settings.silence_threshold_ms,
+        )
+
+    def _commit(self, turn: tuple[list[bytes], Message]) -> None:
+        """The caller's turn goes to the model, which is asked to answer."""
+        self._unanswered = turn
+        if self._stream is not None:
+            self._words.sent(turn[1])
+            self._stream.commit()
+            self._ask()
+
+    def _ask(self, instructions: str = "", tag: str = "") -> None:
+        if self._stream is None:
+            self._owed = True
+            return
+        self._owed = False
+        self._asked = True
+        if not tag:
+            self._emit(VoxtraEvent(type=EventType.AGENT_THINKING))
+            self.agent.times.llm_started()
+        self._stream.respond(instructions, tag=tag)
+
+    # ---- the model
+
+    def _event(self, event: SpeechEvent) -> None:
+        """What the provider says; held back while a flush is under way, as positions are in flux."""
+        if self._flushing is not None:
+            self._held.append(event)
+            return
+        match event:
+            case ReplyStarted(reply=name, tag=tag):
+                self._asked = False
+                say = self._says.get(tag)
+                self._replies[name] = Reply(say=say)
+                if say is not None:
+                    say.reply = name
+                elif self._provider.ends_turns and not self.agent.times.llm_started_at:
+                    self._emit(VoxtraEvent(type=EventType.AGENT_THINKING))
+                    self.agent.times.llm_started()
+            case ReplyAudio() | ReplyText() | ReplyAudioEnded() | ReplyToolCall():
+                reply = self._replies.get(event.reply)
+                if reply is not None:
+                    self._part(event, reply)
+            case ReplyEnded():
+                self._reply_ended(event)
+            case CallerTurn(item=item):
+                self._words.taken(item)
+            case CallerText(item=item, text=text, is_final=True):
+                self._words.known(item, text)
+            case CallerText(text=text):
+                partial = EventType.USER_TRANSCRIPT_PARTIAL
+                self._emit(UserTranscriptEvent(type=partial, text=text, is_final=False))
+            case StreamProblem(detail=detail):
+                log.warning("%s: %s", self._provider.name, detail)
+            case StreamLost(error=error):
+                if not self._lost.done():
+                    self._lost.set_result(error)
+            case CallerSpeech():
+                pass  # the turn machine has its own opinion
+        self._changed.set()
+
+    def _part(self, event: ReplyAudio | ReplyText | ReplyAudioEnded | ReplyToolCall, reply: Reply) -> None:
+        interruptible = reply.interruptible
+        assert self._stream is not None
+        rate = self._stream.rate
+        match event:
+            case ReplyAudio(reply=name, item=item, pcm=pcm):
+                self._unanswered = None
+                self.agent.times.llm_first()
+                self._playing.audio(name, item, pcm, rate, interruptible=interruptible)
+            case ReplyText(reply=name, item=item, text=text):
+                reply.text += text
+                self._playing.text(name, item, text, rate, interruptible=interruptible)
+            case ReplyAudioEnded(item=item):
+                self._playing.end(item)
+            case ReplyToolCall(call=call):
+                self._unanswered = None
+                reply.tools.append((call, asyncio.ensure_future(self._run_tool(call))))
+        for spoken in self._playing.of(event.reply):
+            reply.message = spoken.message
+            if reply.say is not None and spoken.message not in reply.say.words:
+                reply.say.words.append(spoken.message)
+
+    def _reply_ended(self, event: ReplyEnded) -> None:
+        if not event.reply:
+            self._asked = False
+        reply = self._replies.pop(event.reply, None) or Reply(say=self._says.get(event.tag))
+        self._playing.end_reply(event.reply)
+        if reply.say is not None:
+            reply.say.ended = True
+        if event.reason == "failed":
+            self._reply_failed(event.detail, reply)
+        elif event.reason == "finished":
+            self._failures = 0
+            self.agent.times.llm_done()
+            calls = [{"id": c.id, "name": c.name, "arguments": c.arguments} for c, _ in reply.tools]
+            usage = {
+                "input_tokens": event.usage.input_tokens, "output_tokens": event.usage.output_tokens
+            }  # fmt: skip
+            self._emit(AgentResponseEvent(text=reply.text.strip(), tool_calls=calls, data=usage))
+        if reply.tools:
+            self._note_calls(reply)
+            self._spawn(self._use_tools(reply, self._stream))
+        self._settle()
+
+    def _reply_failed(self, detail: str, reply: Reply) -> None:
+        error = LLMError(f"{self._provider.name}: a reply failed: {detail}")
+        log.warning("%s", error)
+        self._emit(ErrorEvent(error_type="LLMError", message=str(error)))
+        self._failures += 1
+        if reply.say is not None:
+            reply.say.settle("failed")
+        elif self._failures < MAX_FAILURES:
+            self._spawn(self._ask_again())
+        elif not self._lost.done():
+            self._losses = [self._loop.time()] * MAX_LOSSES
+            self._lost.set_result(error)
+
+    async def _ask_again(self) -> None:
+        self._asked = True
+        await asyncio.sleep(AGAIN_S)
+        if self._machine.speaking:
+            self._asked, self._owed = False, True
+        else:
+            self._ask()
+
+    # ---- tools
+
+    async def _run_tool(self, call: ToolCall) -> str | None:
+        """What the model is told of a call. Only cancellation leaves it."""
+        if self._on_tool is None:
+            return f"There is no tool {call.name!r}."
+        try:
+            async with asyncio.timeout(TOOL_S):
+                return await self._on_tool(call)
+        except TimeoutError:
+            return f"{call.name} gave no result within {TOOL_S:g} seconds."
+        except Exception as error:
+            log.exception("the tool %s failed", call.name)
+            return f"{call.name} failed: {error}"
+
+    def _note_calls(self, reply: Reply) -> None:
+        asked = chat_form([call for call, _ in reply.tools])
+        history = self.agent.history
+        if reply.message is not None and any(each is reply.message for each in history):
+            reply.message["tool_calls"] = asked
+        else:
+            history.append({"role": "assistant", "content": "", "tool_calls": asked})
+
+    async def _use_tools(self, reply: Reply, stream: SpeechStream | None) -> None:
+        tasks = [task for _, task in reply.tools]
+        try:
+            results = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        for (call, _), result in zip(reply.tools, results, strict=True):
+            await self.agent.add_tool_result(call.id, "Done." if result is None else result)
+            if stream is self._stream and stream is not None:
+                stream.add_tool_result(call.id, "Done." if result is None else result)
+        if reply.cut or all(result is None for result in results):
+            return  # the caller has the floor, or nothing more is to be said
+        if self._machine.speaking:
+            self._owed = True
+        else:
+            self._ask()
+
+    # ---- what was heard
+
+    def _cut(self) -> bool:
+        """Silence, and no more of the reply under way. False when that is under way already."""
+        if self._flushing is not None or self._stream is None:
+            return False
+        self._stream.cancel()
+        self._asked = False
+        self._unanswered = None
+        for reply in self._replies.values():
+            reply.cut = True
+        self._flushing = asyncio.ensure_future(self._cut_off(self._stream))
+        return True
+
+    async def _cut_off(self, stream: SpeechStream) -> None:
+        says = [say for say in self._says.values() if not say.done.done()]
+        try:
+            for item, heard_ms in await self._playing.cut():
+                stream.truncate(item, heard_ms)
+            for say in says:
+                say.settle("interrupted")
+        finally:
+            self._flushing = None
+            held, self._held = self._held, []
+            for event in held:
+                self._event(event)
+            self._changed.set()
+
+    def _audible(self, audible: bool) -> None:
+        now = self._loop.time() * 1000
+        playing = self._playing
+        self._ears.act(self._machine.agent_audible(audible, now, interruptible=playing.interruptible), now)
+        text = " ".join(spoken.span.text.strip() for spoken in playing.stretch).strip()
+        if audible:
+            times = self.agent.times
+            fresh = not times.played_at
+            times.played()
+            data: dict[str, Any] = {"text": text, "latency": times.split() if fresh else {}}
+            self._emit(VoxtraEvent(type=EventType.AGENT_SPEECH_STARTED, data=data))
+            return
+        interrupted = any(spoken.was_cut for spoken in playing.stretch)
+        heard = " ".join(str(spoken.message["content"]).strip() for spoken in playing.stretch).strip()
+        reason: EndReason = "interrupted" if interrupted else "finished"
+        if self.line.closed.done():
+            reason = "hangup"
+        data = {"reason": reason, "heard": heard, "text": text}
+        self._emit(VoxtraEvent(type=EventType.AGENT_SPEECH_ENDED, data=data))
+
+    def _settle(self) -> None:
+        """Whoever waits for words to be heard."""
+        for say in list(self._says.values()):
+            if say.ended and not self._playing.of(say.reply):
+                say.settle("finished")
+        self._changed.set()

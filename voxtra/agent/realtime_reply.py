@@ -1,0 +1,71 @@
+"""What is kept of a reply of a speech-to-speech model, and of the words it was told to say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from voxtra.agent.mouth import SayResult
+from voxtra.speech.base import ToolCall
+from voxtra.types import JSON, EndReason, Message
+
+
+@dataclass(slots=True)
+class Say:
+    """Words that the model was told to say.
+
+    Attributes:
+        reply: the reply that says them; "" while there is none.
+        ended: True when no more of it will come.
+        words: the history's messages of it.
+    """
+
+    text: str
+    interruptible: bool
+    done: asyncio.Future[SayResult]
+    reply: str = ""
+    ended: bool = False
+    words: list[Message] = field(default_factory=list)
+
+    def settle(self, reason: EndReason) -> None:
+        """How it ended. Later calls change nothing."""
+        if not self.done.done():
+            heard = " ".join(str(message["content"]).strip() for message in self.words if message["content"])
+            self.done.set_result(SayResult(reason, heard, self.text))
+
+
+@dataclass(slots=True)
+class Reply:
+    """A reply under way.
+
+    Attributes:
+        tools: the calls it asked for; they run already.
+        say: what it was told to say, if anything.
+        cut: True when the caller cut in.
+        message: the history's message of its newest utterance.
+    """
+
+    tools: list[tuple[ToolCall, asyncio.Task[str | None]]] = field(default_factory=list)
+    text: str = ""
+    say: Say | None = None
+    cut: bool = False
+    message: Message | None = None
+
+    @property
+    def interruptible(self) -> bool:
+        """Whether the caller may cut in."""
+        return self.say is None or self.say.interruptible
+
+
+def chat_form(calls: Sequence[ToolCall]) -> list[dict[str, JSON]]:
+    """Tool calls as an assistant's message of the history holds them."""
+    return [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
+        }
+        for call in calls
+    ]
