@@ -63,6 +63,7 @@ def complaint(action: Any) -> str:
     [
         ({"ari_url": "nonsense"}, "asterisk.url = 'nonsense': must be an address like http://localhost:8088"),
         ({"ari_url": 5}, "asterisk.url = 5"),
+        ({"listen": "a b"}, "asterisk.listen = 'a b': must be PORT or HOST:PORT"),
         ({"ari_user": 5}, "asterisk.user = 5"),
         ({"ari_password": 5}, "asterisk.password: must be text"),
         ({"app_name": "a b"}, "asterisk.app_name = 'a b'"),

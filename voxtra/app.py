@@ -16,7 +16,8 @@ from pydantic import BaseModel
 
 from voxtra._checks import checked
 from voxtra.agent.pipeline import SpeechSetup
-from voxtra.ari import ARIClient, ConnectionState
+from voxtra.ari import ARIClient, ARIListener, ConnectionState
+from voxtra.ari.listener import server_tls
 from voxtra.calls.dial import endpoint_of
 from voxtra.calls.fetch import SoundFetcher
 from voxtra.calls.switchboard import Switchboard
@@ -69,6 +70,7 @@ class VoxtraApp:
     Args:
         ari_url: Asterisk's HTTP server; else VOXTRA_ARI_URL, else http://localhost:8088.
         ari_user, ari_password: of ari.conf; else VOXTRA_ARI_USER, VOXTRA_ARI_PASSWORD.
+        listen: ``[HOST:]PORT`` where Asterisk connects to us, instead of us to it; see docs/running.md.
         app_name: the name in the dialplan's ``Stasis(name)``; ``"voxtra"``.
         reconnect_interval: longest wait between attempts to reconnect, s.
         debug: log everything voxtra does.
@@ -97,6 +99,7 @@ class VoxtraApp:
         ari_password: str = "",
         *,
         app_name: str = "",
+        listen: str = "",
         reconnect_interval: float | None = None,
         debug: bool = False,
         router: Router | None = None,
@@ -125,6 +128,7 @@ class VoxtraApp:
             "asterisk.user": ari_user or None,
             "asterisk.password": ari_password or None,
             "asterisk.app_name": app_name or None,
+            "asterisk.listen": listen or None,
             "asterisk.reconnect_interval": reconnect_interval,
             "drain.grace": drain_s,
             **{f"media.{name}": value for name, value in (media or {}).items()},
@@ -300,7 +304,7 @@ class VoxtraApp:
         error = ari.last_error if ari is not None else None
         return {
             "app": self.app_name,
-            "asterisk": self.settings.asterisk.url,
+            "asterisk": ari.url if ari is not None else self.settings.asterisk.url,
             "state": str(state),
             "ready": state is AppState.READY,
             "since": datetime.fromtimestamp(self._told[1], UTC).isoformat(timespec="milliseconds"),
@@ -407,16 +411,15 @@ class VoxtraApp:
         """The ways to Asterisk, not opened yet. (A test without an Asterisk puts others in their place.)"""
         settings = self.settings
         transport = open_transport(transport_settings(settings.media, settings.asterisk.url))
-        ari = ARIClient(
-            settings.asterisk.url,
-            settings.asterisk.user,
-            settings.asterisk.password.get_secret_value(),
-            app=settings.asterisk.app_name,
-            reconnect_s=(
-                min(0.25, settings.asterisk.reconnect_interval),
-                settings.asterisk.reconnect_interval,
-            ),
-        )
+        asterisk = settings.asterisk
+        password = asterisk.password.get_secret_value()
+        if asterisk.listen_address is not None:
+            cert = asterisk.listen_cert
+            tls = server_tls(cert, asterisk.listen_key) if cert else None
+            listener = ARIListener(*asterisk.listen_address, asterisk.user, password, tls=tls)
+            return ARIClient.accept(listener, asterisk.app_name), transport
+        reconnect_s = min(0.25, asterisk.reconnect_interval), asterisk.reconnect_interval
+        ari = ARIClient(asterisk.url, asterisk.user, password, app=asterisk.app_name, reconnect_s=reconnect_s)
         return ari, transport
 
     def _sounds(self) -> SoundFetcher:

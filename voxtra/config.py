@@ -82,6 +82,14 @@ def _ordered(value: tuple[int, int]) -> tuple[int, int]:
     return value
 
 
+def _listen(value: str) -> str:
+    found = re.fullmatch(r"(?:(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):)?(\d{1,5})", value)
+    if value and (found is None or int(found[1]) > 65535):
+        raise ValueError("must be PORT or HOST:PORT, like 8090 or 0.0.0.0:8090")
+    return value
+
+
+Listen = Annotated[str, AfterValidator(_listen)]
 URL = Annotated[str, AfterValidator(_url)]
 PortRange = Annotated[tuple[int, int], BeforeValidator(_port_range), AfterValidator(_ordered)]
 AppName = Annotated[str, AfterValidator(_app_name)]
@@ -97,6 +105,9 @@ class AsteriskConfig(Settings):
         password: of that user.
         app_name: the name in the dialplan's ``Stasis(name)``.
         reconnect_interval: longest wait between attempts to reconnect, in s.
+        listen: ``[HOST:]PORT`` where Asterisk connects to us (``outbound_websocket`` of its ari.conf), with
+            ``user`` and ``password`` as its login; "" = we connect to ``url``.
+        listen_cert, listen_key: files (PEM) that make that TLS.
     """
 
     section = "asterisk"
@@ -105,6 +116,15 @@ class AsteriskConfig(Settings):
     password: SecretStr = SecretStr("")
     app_name: AppName = "voxtra"
     reconnect_interval: float = Field(5.0, gt=0, le=300)
+    listen: Listen = ""
+    listen_cert: str = ""
+    listen_key: str = ""
+
+    @property
+    def listen_address(self) -> tuple[str, int] | None:
+        """``listen`` as host and port, None when it is not set."""
+        host, _, port = self.listen.rpartition(":")
+        return (host.strip("[]") or "127.0.0.1", int(port)) if self.listen else None
 
     @property
     def host(self) -> str:

@@ -61,12 +61,14 @@ from voxtra.ari.events import (
     StasisStart,
 )
 from voxtra.ari.fanout import EventStream
+from voxtra.ari.listener import ARIListener
 from voxtra.ari.models import Application, Bridge, CallerID, Channel, LiveRecording, Playback, StoredRecording
 from voxtra.ari.state import ConnectionState, Snapshot
 from voxtra.ari.subjects import channel_ids, subjects
 
 __all__ = [
     "ARIClient",
+    "ARIListener",
     "Application",
     "ApplicationReplaced",
     "Bridge",

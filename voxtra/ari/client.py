@@ -10,12 +10,13 @@ from typing import Literal, Self
 
 import aiohttp
 
-from voxtra.ari.address import parse_address
+from voxtra.ari.address import Address, parse_address
 from voxtra.ari.backoff import Backoff
 from voxtra.ari.connection import Connection, EventConnection, RestConnection
 from voxtra.ari.events import Event
 from voxtra.ari.fanout import EventStream, Fanout
 from voxtra.ari.http import HttpCarrier, open_session
+from voxtra.ari.listener import ARIListener
 from voxtra.ari.operations import (
     ApplicationsOperations,
     AsteriskOperations,
@@ -32,7 +33,7 @@ from voxtra.ari.operations import (
 from voxtra.ari.protocol import Request, Response, refusal
 from voxtra.ari.resource import Sender
 from voxtra.ari.state import ConnectionState, Snapshot
-from voxtra.ari.websocket import EventSocket, open_events
+from voxtra.ari.websocket import MAX_REQUEST, EventSocket, open_events
 from voxtra.errors import (
     ARIConnectionLostError,
     ARITimeoutError,
@@ -91,6 +92,8 @@ class ARIClient:
         heartbeat_s: silence after which the connection counts as broken; pings are sent into it.
         reconnect_s: shortest and longest wait between tries, s; doubling, jittered.
         request_timeout_s: how long a request may take unless it says so itself, s.
+        listener: Asterisk connects to us there: ``url``, ``username`` and ``password`` stay empty; see
+            :meth:`accept`.
         transport: ``"auto"`` sends requests over the events WebSocket where Asterisk answers them there
             (from 20.14, 21.9, 22.4) and over HTTP elsewhere; ``"http"`` and ``"websocket"`` insist.
 
@@ -110,8 +113,12 @@ class ARIClient:
         reconnect_s: tuple[float, float] = (0.25, 10.0),
         request_timeout_s: float = 10.0,
         transport: Literal["auto", "http", "websocket"] = "auto",
+        listener: ARIListener | None = None,
     ) -> None:
-        self._address = parse_address(url)
+        self._listener = listener
+        self._given_address = parse_address(url) if listener is None else None
+        if listener is not None:
+            username, transport = username or "asterisk", "websocket"
         _check(username, app, heartbeat_s, reconnect_s, request_timeout_s, transport)
         self._username = username
         self._password = password
@@ -141,6 +148,29 @@ class ARIClient:
             if app is not None
             else RestConnection(self.asterisk.ping, backoff)
         )
+
+    @classmethod
+    def accept(cls, listener: ARIListener, app: str, *, request_timeout_s: float = 10.0) -> Self:
+        """A client whose connection Asterisk opens: ``outbound_websocket`` in ari.conf, persistent.
+
+        Requests go over that WebSocket, so what needs HTTP (the download of a recording, an event filter) is
+        refused with ConfigurationError.
+
+        Args:
+            listener: where; opened by ``connect``, closed by ``close``.
+            app: one of ``apps`` in ari.conf.
+            request_timeout_s: as of the constructor.
+        """
+        return cls(
+            "", app=app, request_timeout_s=request_timeout_s, listener=listener, reconnect_s=(0.05, 0.5)
+        )
+
+    @property
+    def _address(self) -> Address:
+        if self._given_address is not None:
+            return self._given_address
+        assert self._listener is not None
+        return self._listener.address
 
     def __repr__(self) -> str:
         return f"<ARIClient {self._address.base} app={self.app!r} {self.state}>"
@@ -187,7 +217,9 @@ class ARIClient:
             AuthenticationError: Asterisk refuses the user or password.
             TelephonyConnectionError: not ready in time, or the one try failed.
         """
-        if self._session is None:
+        if self._listener is not None:
+            await self._listener.start()
+        elif self._session is None:
             self._session = open_session(self._username, self._password)
             self._http = HttpCarrier(self._session, self._address.base)
             if not self._address.private:
@@ -226,15 +258,21 @@ class ARIClient:
     async def leave(self) -> None:
         """Close the events WebSocket alone: Asterisk knows the application no longer. Idempotent.
 
-        Requests go on, over HTTP, until ``close``.
+        Requests go on, over HTTP, until ``close``. Where there is only the WebSocket it stays.
         """
+        if self._listener is not None:
+            return
         await self._connection.close()
 
     async def _release(self) -> None:
+        if self._listener is not None:
+            await self._listener.shut()
         await self._connection.close()
         session, self._session, self._http = self._session, None, None
         if session is not None:
             await session.close()
+        if self._listener is not None:
+            await self._listener.close()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -300,6 +338,8 @@ class ARIClient:
 
     async def _carry(self, request: Request, deadline: float) -> Response:
         """Over the WebSocket or HTTP, whichever is right for this request now."""
+        if self._listener is not None:
+            return await self._carry_there(request, deadline)
         if self._http is None:
             raise NotConnectedError(f"{request.method} {request.path}: the ARI client is not connected")
         left_s = max(0.001, deadline - asyncio.get_running_loop().time())
@@ -314,7 +354,19 @@ class ARIClient:
             return response
         return await socket.request(request, left_s)
 
+    async def _carry_there(self, request: Request, deadline: float) -> Response:
+        """Over the WebSocket that Asterisk opened: there is no other way."""
+        socket = self._connection.socket
+        if socket is None:
+            raise NotConnectedError(f"{request.method} {request.path}: Asterisk has not connected")
+        if request.binary or len(request.body) > MAX_REQUEST:
+            said = "needs HTTP, which there is not where Asterisk connects to us (asterisk.listen)"
+            raise ConfigurationError(f"{request.method} {request.path} {said}")
+        return await socket.request(request, max(0.001, deadline - asyncio.get_running_loop().time()))
+
     async def _open_socket(self) -> EventSocket:
+        if self._listener is not None:
+            return await self._listener.accept()
         if self._session is None or self.app is None:
             raise NotConnectedError("the ARI client is not connected")
         query = {"app": self.app} | ({"subscribeAll": "true"} if self._subscribe_all else {})

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 from yarl import URL
 
 from voxtra.ari.events import Event, MissingParams, RESTResponse
@@ -86,11 +87,13 @@ class EventSocket:
     """An open events WebSocket.
 
     Args:
-        socket: as :func:`open_events` gives it.
+        socket: as :func:`open_events` gives it, or one that Asterisk opened.
         heartbeat_s: silence, with pings sent into it, after which the connection counts as dead.
     """
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse, heartbeat_s: float) -> None:
+    def __init__(
+        self, socket: aiohttp.ClientWebSocketResponse | web.WebSocketResponse, heartbeat_s: float
+    ) -> None:
         self._socket = socket
         self._tick_s = heartbeat_s / SILENT_TICKS
         self._ids = itertools.count(1)

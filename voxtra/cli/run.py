@@ -26,6 +26,10 @@ def command(
     workers: Annotated[
         int, typer.Option(metavar="N", min=1, max=256, help="Processes; above 1 they are NAME-1, NAME-2 ...")
     ] = 1,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="[HOST:]PORT", help="Let Asterisk connect here.", show_default=False),
+    ] = None,
     log_level: options.LogLevelOption = "info",
     debug: options.DebugOption = False,
 ) -> int:
@@ -50,6 +54,8 @@ def command(
     level = "debug" if debug else log_level
     set_up_logging(level)
     given = options.ari_options(ari_url, ari_user, ari_password, app_name) | serving_options(grace, health)
+    if listen is not None:
+        given["asterisk.listen"] = listen
     if workers > 1:
         parse_target(target)
         shared = options.load_settings(config, given)

@@ -73,8 +73,7 @@ def run_app(app: VoxtraApp, grace_s: float | None) -> int:
     """:func:`serve` until a signal comes, and a word once calls are taken."""
 
     def ready() -> None:
-        asterisk = app.settings.asterisk
-        log.info("ready: calls that reach Stasis(%s) on %s are answered", asterisk.app_name, asterisk.url)
+        log.info("ready: calls that reach Stasis(%s) on %s are answered", app.app_name, app.ari.url)
 
     async def main() -> int:
         with StopRequest() as stop:

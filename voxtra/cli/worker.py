@@ -74,6 +74,10 @@ def share(settings: VoxtraConfig, number: int, of: int) -> dict[str, Any]:
     """
     media = settings.media
     own: dict[str, Any] = {"asterisk.app_name": f"{settings.asterisk.app_name}-{number}"}
+    listen = settings.asterisk.listen_address
+    if listen is not None and listen[1]:
+        host = f"[{listen[0]}]" if ":" in listen[0] else listen[0]
+        own["asterisk.listen"] = f"{host}:{listen[1] + number - 1}"
     if media.bind_port:
         own["media.bind_port"] = media.bind_port + number - 1
     if media.connection == "client" and media.transport == "websocket":
