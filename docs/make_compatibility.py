@@ -112,7 +112,7 @@ def page() -> str:
             lines.append("")
     if missing:
         lines += ["## Not yet", "", "| | | why |", "| --- | --- | --- |"]
-        lines += [f"| {_code(n)} | {n.section} | {n.remark or 'no test proves it'} |" for n in missing]
+        lines += [f"| {n.text} | {n.section} | {n.remark or 'no test proves it'} |" for n in missing]
         lines.append("")
     return "\n".join(lines)
 

@@ -22,6 +22,7 @@ from voxtra.testing import PhoneCall
 ALSO = {"VOXTRA_RETURNED", "VOXTRA_CONFIG", "VOXTRA_LOG_LEVEL", "VOXTRA_ASTERISK"}
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 ON_INSTANCES = {"id", "caller_id", "called_number", "direction", "metadata", "app_name", "agent"}
+ON_INSTANCES |= {"_event_queue", "_dtmf_queue", "_default_recording_sink"}
 
 
 def _id(block: Block) -> str:
