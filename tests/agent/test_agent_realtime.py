@@ -139,7 +139,7 @@ async def talk(server):
         line = Wire(codec)
         talk = Talk(server, line, provider, **options)
         made.append((talk, provider))
-        await talk.until(lambda: talk.pipeline._stream is not None or talk.task.done())
+        await talk.until(lambda: talk.pipeline._link.stream is not None or talk.task.done())
         return talk
 
     yield begin
@@ -399,6 +399,28 @@ async def test_a_lost_connection_is_made_again_and_the_turn_sent_again(server, t
         "Who are you?", "I am the model.", "When do you open?", "Nine.",
     ]  # fmt: skip
     assert len(call.of("error")) == 1
+
+
+async def test_a_tool_that_runs_while_the_connection_is_lost_is_known_to_the_next_one(server, talk):
+    server.heard = ["Who?"]
+    server.replies = [Reply(tools=[("a", "look_up", "{}")]), Reply("Sorry.", 100), Reply("A poet.", 100)]
+    go_on = asyncio.Event()
+
+    async def on_tool(tool):
+        await go_on.wait()
+        return "a poet"
+
+    call = await talk(tools=[TOOL], on_tool=on_tool)
+    await call.line.say(300)
+    await call.line.wait(200)
+    await call.until_event("agent.response")
+    await server.now.drop()
+    await call.until(lambda: len(server.connections) == 2 and server.now.session)
+    go_on.set()
+    await server.until("response.create", 2)
+    kinds = [m["item"]["type"] for m in server.now.messages if m["type"] == "conversation.item.create"]
+    assert kinds == ["message", "function_call", "function_call_output"]
+    await call.until(lambda: any(m["role"] == "tool" for m in call.agent.history))
 
 
 async def test_a_model_that_says_nothing_is_given_up(server, talk):

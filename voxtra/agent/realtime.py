@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Literal, TypeVar
 
 from voxtra.agent.client import AgentClient
 from voxtra.agent.ears import Ears
 from voxtra.agent.mouth import SayResult
 from voxtra.agent.realtime_ears import CallerWords, Turns
+from voxtra.agent.realtime_link import Link
 from voxtra.agent.realtime_playing import Playing
-from voxtra.agent.realtime_reply import Reply, Say, chat_form
+from voxtra.agent.realtime_reply import Reply, Say
+from voxtra.agent.realtime_tools import OnTool, ToolRuns
 from voxtra.agent.times import TurnTimes
 from voxtra.errors import LLMError
 from voxtra.events import AgentResponseEvent, ErrorEvent, EventType, UserTranscriptEvent, VoxtraEvent
 from voxtra.media.line import Line
-from voxtra.media.resample import Resampler
 from voxtra.speech.base import (
     VAD,
     CallerSpeech,
@@ -35,7 +36,6 @@ from voxtra.speech.base import (
     SpeechToSpeech,
     StreamLost,
     StreamProblem,
-    ToolCall,
 )
 from voxtra.speech.local import local_vad
 from voxtra.turns import (
@@ -49,23 +49,15 @@ from voxtra.turns import (
     TurnEnded,
     TurnMachine,
 )
-from voxtra.types import EndReason, Message
+from voxtra.types import Message
 
 log = logging.getLogger("voxtra.agent")
-
-OnTool: TypeAlias = Callable[[ToolCall], Awaitable[str | None]]
-"""Runs a tool; returns what the model is told. None: it is told "Done." and is not asked to speak."""
 
 SAY = "Say exactly the following words, in their language, and nothing else: {text}"
 GO_ON = "You were interrupted by a noise, nobody spoke. Go on where you stopped."
 AGAIN = "The connection was lost for a moment. Say so in a few words and go on with the conversation."
-TOOL_S = 60.0
-"""How long a tool may take, s; tools of voxtra have shorter limits of their own."""
 MAX_FAILURES = 2
 """So many replies may fail in a row before the conversation does."""
-MAX_LOSSES = 3
-"""So many connections may be lost within :data:`LOSSES_S` before the conversation fails."""
-LOSSES_S = 60.0
 PAUSE_S = 1.0
 """Wait between two connections that fail, s."""
 AGAIN_S = 0.3
@@ -112,14 +104,19 @@ class RealtimePipeline:
         self.agent = agent
         self._provider = provider
         self._emit = emit
-        self._instructions = instructions or agent.instructions
-        self._tools = tools or agent.tools
-        self._on_tool = on_tool
-        self._language = language
+        self._tools = ToolRuns(agent, on_tool)
         self._loop = asyncio.get_running_loop()
         self._machine = TurnMachine(turns)
         self._playing = Playing(line, agent, on_audible=self._audible, on_heard=self._settle)
-        self._turns = Turns(self._heard, whole=provider.ends_turns)
+        self._link = Link(
+            line,
+            provider,
+            instructions=instructions or agent.instructions,
+            tools=tools or agent.tools,
+            language=language,
+            on_event=self._event,
+        )
+        self._turns = Turns(self._link.push, whole=provider.ends_turns)
         self._ears = Ears(
             line,
             self._machine,
@@ -129,9 +126,6 @@ class RealtimePipeline:
             partial=lambda transcript: None,
             failed=self._ear_failed,
         )
-        self._stream: SpeechStream | None = None
-        self._uplink: Resampler | None = None
-        self._lost: asyncio.Future[LLMError] = self._loop.create_future()
         self._stopped: asyncio.Future[None] = self._loop.create_future()
         self._changed = asyncio.Event()
         self._flushing: asyncio.Task[None] | None = None
@@ -144,9 +138,7 @@ class RealtimePipeline:
         self._owed = False  # one is to be asked for when the caller's turn comes to nothing
         self._unanswered: tuple[list[bytes], Message] | None = None
         self._failures = 0
-        self._losses: list[float] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._running = False
 
     # ---- what others may ask
 
@@ -187,7 +179,7 @@ class RealtimePipeline:
             return say.done.result()
         tag = f"say{next(self._tags)}"
         self._says[tag] = say
-        if self._stream is not None:
+        if self._link.stream is not None:
             self._ask(SAY.format(text=text), tag)
         try:
             return await say.done
@@ -213,7 +205,7 @@ class RealtimePipeline:
         if deaf:
             now = self._loop.time() * 1000
             self._ears.act(self._machine.stop(), now)
-        elif self._owed and self._stream is not None:
+        elif self._owed and self._link.stream is not None:
             self._ask()
 
     def stop(self) -> None:
@@ -238,16 +230,16 @@ class RealtimePipeline:
                 try:
                     await self._connect()
                 except LLMError as error:
-                    if not self._losses:
+                    if not self._link.losses:
                         raise
-                    self._count_loss(error)
+                    self._count(error)
                     await self._either(asyncio.sleep(PAUSE_S))
                     continue
-                ends: set[asyncio.Future[Any]] = {self._lost, self.line.closed, self._stopped}
+                ends: set[asyncio.Future[Any]] = {self._link.lost, self.line.closed, self._stopped}
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-                if self._lost.done() and not self._over():
-                    self._count_loss(self._lost.result())
-                    await self._close_stream()
+                if self._link.lost.done() and not self._over():
+                    self._count(self._link.lost.result())
+                    await self._disconnect()
             return "hangup" if self.line.closed.done() else "stopped"
         finally:
             await self._end()
@@ -268,59 +260,46 @@ class RealtimePipeline:
                 await asyncio.gather(task, return_exceptions=True)
 
     async def _connect(self) -> None:
-        again = bool(self._losses)
+        again = bool(self._link.losses)
         unanswered = self._unanswered
         history = self.agent.history
         if unanswered is not None:  # it is sent as it was spoken
             history = [message for message in history if message is not unanswered[1]]
-        self._lost = self._loop.create_future()
-        stream = await self._either(
-            self._provider.open(
-                rate=self.line.rate,
-                codec=self.line.codec,
-                on_event=self._event,
-                instructions=self._instructions,
-                tools=self._tools,
-                history=history,
-                language=self._language,
-            )
-        )
+        self._tools.unsent.clear()  # the history has them
+        stream = await self._either(self._link.open(history))
         if stream is None:
             return
-        self._stream = stream
-        self._uplink = Resampler(self.line.rate, stream.rate)
+        for tool_id, result in self._tools.unsent:
+            stream.add_tool_result(tool_id, result)
         self._words.reconnected()
         if unanswered is not None:
             for pcm in unanswered[0]:
-                stream.push(self._uplink.process(pcm))
+                self._link.push(pcm)
             self._commit(unanswered)
         elif again and self._owed:
             self._ask(AGAIN)
         if self._machine.speaking and self._turns.stream is not None:
             for pcm in self._turns.stream.sound:
-                stream.push(self._uplink.process(pcm))
+                self._link.push(pcm)
         for tag, say in self._says.items():
             if not say.ended and not say.done.done():
                 self._ask(SAY.format(text=say.text), tag)
 
-    def _count_loss(self, error: LLMError) -> None:
-        now = self._loop.time()
-        self._losses = [*(at for at in self._losses if now - at < LOSSES_S), now]
-        log.warning("the conversation's connection was lost: %s", error)
+    def _count(self, error: LLMError) -> None:
         self._emit(ErrorEvent(error_type=type(error).__name__, message=str(error)))
-        if len(self._losses) > MAX_LOSSES:
-            raise error
+        self._link.count(error)
 
-    async def _close_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.close()
+    async def _disconnect(self) -> None:
+        """The connection is lost: what it had begun to say is heard to its end, the rest is asked for again."""
+        await self._link.close()
         for name, reply in list(self._replies.items()):
             self._playing.end_reply(name)
-            # what it had begun to say is heard to its end; what was asked of it is asked for again
             self._owed = self._owed or not reply.cut
             if reply.say is not None:
                 reply.say.ended = True
+            if reply.tools:
+                self._tools.note(reply)
+                self._spawn(self._use_tools(reply))
         self._owed = self._owed or (self._asked and self._unanswered is None and not self._says)
         self._replies.clear()
         self._held.clear()
@@ -329,9 +308,7 @@ class RealtimePipeline:
 
     async def _end(self) -> None:
         await self._ears.close()
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.close()
+        await self._link.close()
         for reply in self._replies.values():
             for _, task in reply.tools:
                 task.cancel()
@@ -352,15 +329,9 @@ class RealtimePipeline:
 
     # ---- the caller
 
-    def _heard(self, pcm: bytes) -> None:
-        if self._stream is not None and self._uplink is not None:
-            self._stream.push(self._uplink.process(pcm))
-
     def _ear_failed(self, error: Exception) -> None:
         """A detector with a flaw hears nobody any more: then there is no conversation."""
-        if not self._lost.done():
-            self._losses = [self._loop.time()] * MAX_LOSSES
-            self._lost.set_result(LLMError(str(error)))
+        self._link.give_up(LLMError(str(error)))
 
     def _decided(self, decision: Decision, now: float) -> None:
         match decision:
@@ -377,8 +348,8 @@ class RealtimePipeline:
             case TurnEnded():
                 self._turn_ended(decision)
             case TurnDropped(reason=reason, interrupted=interrupted):
-                if self._stream is not None and not self._provider.ends_turns:
-                    self._stream.clear()
+                if self._link.stream is not None and not self._provider.ends_turns:
+                    self._link.stream.clear()
                 self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data={"dropped": reason}))
                 if (interrupted or self._owed) and not self._ears.deaf:
                     self._ask(GO_ON if interrupted else "")
@@ -401,8 +372,10 @@ class RealtimePipeline:
             self._new_times(turn)
             return
         if self.busy and not self._interruptible:
-            if self._stream is not None:
-                self._stream.clear()
+            if self._link.stream is not None:
+                self._link.stream.clear()
+            if self._owed:
+                self._ask()
             return
         self._emit(VoxtraEvent(type=EventType.TURN_ENDED, data=data))
         if self.busy:
@@ -422,13 +395,13 @@ class RealtimePipeline:
     def _commit(self, turn: tuple[list[bytes], Message]) -> None:
         """The caller's turn goes to the model, which is asked to answer."""
         self._unanswered = turn
-        if self._stream is not None:
+        if self._link.stream is not None:
             self._words.sent(turn[1])
-            self._stream.commit()
+            self._link.stream.commit()
             self._ask()
 
     def _ask(self, instructions: str = "", tag: str = "") -> None:
-        if self._stream is None:
+        if self._link.stream is None:
             self._owed = True
             return
         self._owed = False
@@ -436,7 +409,7 @@ class RealtimePipeline:
         if not tag:
             self._emit(VoxtraEvent(type=EventType.AGENT_THINKING))
             self.agent.times.llm_started()
-        self._stream.respond(instructions, tag=tag)
+        self._link.stream.respond(instructions, tag=tag)
 
     # ---- the model
 
@@ -471,16 +444,15 @@ class RealtimePipeline:
             case StreamProblem(detail=detail):
                 log.warning("%s: %s", self._provider.name, detail)
             case StreamLost(error=error):
-                if not self._lost.done():
-                    self._lost.set_result(error)
+                self._link.lose(error)
             case CallerSpeech():
                 pass  # the turn machine has its own opinion
         self._changed.set()
 
     def _part(self, event: ReplyAudio | ReplyText | ReplyAudioEnded | ReplyToolCall, reply: Reply) -> None:
         interruptible = reply.interruptible
-        assert self._stream is not None
-        rate = self._stream.rate
+        assert self._link.stream is not None
+        rate = self._link.stream.rate
         match event:
             case ReplyAudio(reply=name, item=item, pcm=pcm):
                 self._unanswered = None
@@ -493,7 +465,7 @@ class RealtimePipeline:
                 self._playing.end(item)
             case ReplyToolCall(call=call):
                 self._unanswered = None
-                reply.tools.append((call, asyncio.ensure_future(self._run_tool(call))))
+                self._tools.start(call, reply)
         for spoken in self._playing.of(event.reply):
             reply.message = spoken.message
             if reply.say is not None and spoken.message not in reply.say.words:
@@ -517,8 +489,8 @@ class RealtimePipeline:
             }  # fmt: skip
             self._emit(AgentResponseEvent(text=reply.text.strip(), tool_calls=calls, data=usage))
         if reply.tools:
-            self._note_calls(reply)
-            self._spawn(self._use_tools(reply, self._stream))
+            self._tools.note(reply)
+            self._spawn(self._use_tools(reply))
         self._settle()
 
     def _reply_failed(self, detail: str, reply: Reply) -> None:
@@ -530,9 +502,8 @@ class RealtimePipeline:
             reply.say.settle("failed")
         elif self._failures < MAX_FAILURES:
             self._spawn(self._ask_again())
-        elif not self._lost.done():
-            self._losses = [self._loop.time()] * MAX_LOSSES
-            self._lost.set_result(error)
+        else:
+            self._link.give_up(error)
 
     async def _ask_again(self) -> None:
         self._asked = True
@@ -542,41 +513,9 @@ class RealtimePipeline:
         else:
             self._ask()
 
-    # ---- tools
-
-    async def _run_tool(self, call: ToolCall) -> str | None:
-        """What the model is told of a call. Only cancellation leaves it."""
-        if self._on_tool is None:
-            return f"There is no tool {call.name!r}."
-        try:
-            async with asyncio.timeout(TOOL_S):
-                return await self._on_tool(call)
-        except TimeoutError:
-            return f"{call.name} gave no result within {TOOL_S:g} seconds."
-        except Exception as error:
-            log.exception("the tool %s failed", call.name)
-            return f"{call.name} failed: {error}"
-
-    def _note_calls(self, reply: Reply) -> None:
-        asked = chat_form([call for call, _ in reply.tools])
-        history = self.agent.history
-        if reply.message is not None and any(each is reply.message for each in history):
-            reply.message["tool_calls"] = asked
-        else:
-            history.append({"role": "assistant", "content": "", "tool_calls": asked})
-
-    async def _use_tools(self, reply: Reply, stream: SpeechStream | None) -> None:
-        tasks = [task for _, task in reply.tools]
-        try:
-            results = await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-        for (call, _), result in zip(reply.tools, results, strict=True):
-            await self.agent.add_tool_result(call.id, "Done." if result is None else result)
-            if stream is self._stream and stream is not None:
-                stream.add_tool_result(call.id, "Done." if result is None else result)
-        if reply.cut or all(result is None for result in results):
+    async def _use_tools(self, reply: Reply) -> None:
+        speak = await self._tools.finish(reply, lambda: self._link.stream)
+        if reply.cut or not speak:
             return  # the caller has the floor, or nothing more is to be said
         if self._machine.speaking:
             self._owed = True
@@ -587,14 +526,14 @@ class RealtimePipeline:
 
     def _cut(self) -> bool:
         """Silence, and no more of the reply under way. False when that is under way already."""
-        if self._flushing is not None or self._stream is None:
+        if self._flushing is not None or self._link.stream is None:
             return False
-        self._stream.cancel()
+        self._link.stream.cancel()
         self._asked = False
         self._unanswered = None
         for reply in self._replies.values():
             reply.cut = True
-        self._flushing = asyncio.ensure_future(self._cut_off(self._stream))
+        self._flushing = asyncio.ensure_future(self._cut_off(self._link.stream))
         return True
 
     async def _cut_off(self, stream: SpeechStream) -> None:
@@ -615,21 +554,14 @@ class RealtimePipeline:
         now = self._loop.time() * 1000
         playing = self._playing
         self._ears.act(self._machine.agent_audible(audible, now, interruptible=playing.interruptible), now)
-        text = " ".join(spoken.span.text.strip() for spoken in playing.stretch).strip()
-        if audible:
-            times = self.agent.times
-            fresh = not times.played_at
-            times.played()
-            data: dict[str, Any] = {"text": text, "latency": times.split() if fresh else {}}
-            self._emit(VoxtraEvent(type=EventType.AGENT_SPEECH_STARTED, data=data))
+        if not audible:
+            self._emit(VoxtraEvent(type=EventType.AGENT_SPEECH_ENDED, data=playing.report()))
             return
-        interrupted = any(spoken.was_cut for spoken in playing.stretch)
-        heard = " ".join(str(spoken.message["content"]).strip() for spoken in playing.stretch).strip()
-        reason: EndReason = "interrupted" if interrupted else "finished"
-        if self.line.closed.done():
-            reason = "hangup"
-        data = {"reason": reason, "heard": heard, "text": text}
-        self._emit(VoxtraEvent(type=EventType.AGENT_SPEECH_ENDED, data=data))
+        times = self.agent.times
+        fresh = not times.played_at
+        times.played()
+        data = {"text": playing.report()["text"], "latency": times.split() if fresh else {}}
+        self._emit(VoxtraEvent(type=EventType.AGENT_SPEECH_STARTED, data=data))
 
     def _settle(self) -> None:
         """Whoever waits for words to be heard."""

@@ -14,7 +14,7 @@ from voxtra.agent.mouth import MS_PER_CHARACTER, STALL_S
 from voxtra.errors import LineClosedError, MediaError
 from voxtra.media.line import Line
 from voxtra.media.resample import Resampler
-from voxtra.types import Message
+from voxtra.types import EndReason, Message
 
 log = logging.getLogger("voxtra.agent")
 
@@ -58,8 +58,8 @@ class Playing:
 
     Args:
         agent: its history gets a message for each utterance, cut to what was heard.
-        on_audible: called with True when sound begins, with False when there is none left; before the latter
-            :attr:`stretch` holds what was said meanwhile.
+        on_audible: called with True when sound begins, with False when there is none left; the latter
+            may ask for a :meth:`report`.
         on_heard: called when an utterance was heard to its end.
     """
 
@@ -193,6 +193,17 @@ class Playing:
             self.audible = False
             self._on_audible(False)
         self.stretch = []
+
+    def report(self) -> dict[str, str]:
+        """``reason``, ``heard`` and ``text`` of what was said since the sound began."""
+        reason: EndReason = "finished"
+        if self._line.closed.done():
+            reason = "hangup"
+        elif any(spoken.was_cut for spoken in self.stretch):
+            reason = "interrupted"
+        heard = " ".join(str(spoken.message["content"]).strip() for spoken in self.stretch).strip()
+        text = " ".join(spoken.span.text.strip() for spoken in self.stretch).strip()
+        return {"reason": reason, "heard": heard, "text": text}
 
     async def cut(self) -> list[tuple[str, int]]:
         """Silence within a frame. Returns how much was heard of each utterance, as (item, ms).

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from voxtra.agent.mouth import SayResult
 from voxtra.speech.base import ToolCall
-from voxtra.types import JSON, EndReason, Message
+from voxtra.types import EndReason, Message
 
 
 @dataclass(slots=True)
@@ -57,15 +55,3 @@ class Reply:
     def interruptible(self) -> bool:
         """Whether the caller may cut in."""
         return self.say is None or self.say.interruptible
-
-
-def chat_form(calls: Sequence[ToolCall]) -> list[dict[str, JSON]]:
-    """Tool calls as an assistant's message of the history holds them."""
-    return [
-        {
-            "id": call.id,
-            "type": "function",
-            "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
-        }
-        for call in calls
-    ]

@@ -1,0 +1,93 @@
+"""Tools of a model that hears and speaks: run at once, side by side, and every call is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+from voxtra.agent.client import AgentClient
+from voxtra.agent.realtime_reply import Reply
+from voxtra.speech.base import SpeechStream, ToolCall
+from voxtra.types import JSON
+
+log = logging.getLogger("voxtra.agent")
+
+OnTool: TypeAlias = Callable[[ToolCall], Awaitable[str | None]]
+"""Runs a tool; returns what the model is told. None: it is told "Done." and is not asked to speak."""
+
+TOOL_S = 60.0
+"""How long a tool may take, s; tools of voxtra have shorter limits of their own."""
+DONE = "Done."
+
+
+class ToolRuns:
+    """Runs the tools of one conversation."""
+
+    def __init__(self, agent: AgentClient, on_tool: OnTool | None) -> None:
+        self._agent = agent
+        self._on_tool = on_tool
+        self.unsent: list[tuple[str, str]] = []
+        """Results that came while there was no connection, as (id, text)."""
+
+    def start(self, call: ToolCall, reply: Reply) -> None:
+        """Run a tool that ``reply`` asks for."""
+        reply.tools.append((call, asyncio.ensure_future(self._run(call))))
+
+    async def _run(self, call: ToolCall) -> str | None:
+        """What the model is told of a call. Only cancellation leaves it."""
+        if self._on_tool is None:
+            return f"There is no tool {call.name!r}."
+        try:
+            async with asyncio.timeout(TOOL_S):
+                return await self._on_tool(call)
+        except TimeoutError:
+            return f"{call.name} gave no result within {TOOL_S:g} seconds."
+        except Exception as error:
+            log.exception("the tool %s failed", call.name)
+            return f"{call.name} failed: {error}"
+
+    def note(self, reply: Reply) -> None:
+        """Put the calls of a reply into the history."""
+        asked = chat_form([call for call, _ in reply.tools])
+        history = self._agent.history
+        if reply.message is not None and any(each is reply.message for each in history):
+            reply.message["tool_calls"] = asked
+        else:
+            history.append({"role": "assistant", "content": "", "tool_calls": asked})
+
+    async def finish(self, reply: Reply, stream: Callable[[], SpeechStream | None]) -> bool:
+        """Wait for the tools of a reply and tell the model; False when it shall not speak of it.
+
+        ``stream`` gives the connection of the moment. One that was made while a tool ran knows of its call
+        by the history, so it takes the result as well; while there is none, :attr:`unsent` keeps it.
+        """
+        tasks = [task for _, task in reply.tools]
+        try:
+            results = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        now = stream()
+        for (call, _), result in zip(reply.tools, results, strict=True):
+            text = DONE if result is None else result
+            await self._agent.add_tool_result(call.id, text)
+            if now is not None:
+                now.add_tool_result(call.id, text)
+            else:
+                self.unsent.append((call.id, text))
+        return any(result is not None for result in results)
+
+
+def chat_form(calls: Sequence[ToolCall]) -> list[dict[str, JSON]]:
+    """Tool calls as an assistant's message of the history holds them."""
+    return [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
+        }
+        for call in calls
+    ]
