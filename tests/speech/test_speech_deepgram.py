@@ -136,6 +136,29 @@ async def test_a_server_that_says_nothing_after_the_pause_costs_little(server, m
         assert not call.errors
 
 
+async def test_a_noise_that_held_no_word_is_no_error(server, make):
+    server.answers_finalize = False
+    async with listening(make(server, final_timeout_s=3)) as call:
+        call.stream.speech_started()
+        call.silence(600)
+        call.stream.speech_stopped()
+        assert await call.final() == ""
+        assert not call.errors
+
+
+async def test_the_silence_before_a_turn_is_not_sent_again(server):
+    server.drop_after_ms = [3000]
+    async with listening(flux(server)) as call:
+        await call.until(lambda: server.connections)
+        for _ in range(31):
+            call.silence(100)
+            await asyncio.sleep(0.005)
+        await call.until(lambda: len(server.connections) == 2)
+        await call.speak("yes")
+        assert await call.final() == "yes"
+        assert len(server.connections[1]["sound"]) <= 8 * 1200
+
+
 async def test_without_a_final_the_words_known_are_taken(server, make):
     server.answers_finalize = False
     async with listening(make(server)) as call:

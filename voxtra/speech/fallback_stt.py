@@ -222,10 +222,10 @@ class FallbackSTTStream(STTStream):
             self.current = standby
             self._replay(stream)
             return None
-        first = self._tried[0][1] if self._tried else None
-        if isinstance(first, ConfigurationError) and len(self._tried) == 1:
-            return first
-        return all_failed(STTError, self._tried)
+        nobody = all_failed(STTError, self._tried)
+        if self._stream is None and all(isinstance(why, ConfigurationError) for _, why in self._tried):
+            return ConfigurationError(str(nobody))
+        return nobody
 
     def _open(self, standby: Standby[STT], generation: int) -> STTStream:
         return standby.provider.open(

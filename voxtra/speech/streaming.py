@@ -155,7 +155,8 @@ class SocketSTTStream(STTStream):
         self._text = TurnText()
         self._preroll: deque[bytes] = deque()
         self._preroll_bytes = 0
-        self._speaking = False
+        self._speaking = self._in_turn = False
+        self._heard_to = 0.0
         self._pause: int | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._answered = False
@@ -179,6 +180,8 @@ class SocketSTTStream(STTStream):
         sound = self._engine.encode(pcm, self._rate)
         if self._speaking or self._engine.settings.send_silence:
             self._tape.append(sound)
+            if not self._in_turn:  # silence before a turn: no use to send all of it again
+                self._forget(self._tape.end - PREROLL_MS * self._a_second // 1000)
             self._wake.set()
             return
         self._preroll.append(sound)
@@ -190,7 +193,7 @@ class SocketSTTStream(STTStream):
         """Send from the pre-roll on; an answer under way is superseded."""
         if self._closed or self._speaking:
             return
-        self._speaking = True
+        self._speaking = self._in_turn = True
         self._no_pause()
         for sound in self._preroll:
             self._tape.append(sound)
@@ -218,10 +221,8 @@ class SocketSTTStream(STTStream):
     def next_turn(self) -> None:
         """Forget the turn. Speech under way goes on into the next one."""
         self._no_pause()
-        if self._connected:
-            self._tape.settle(self._tape.end)
-        else:
-            self._tape.clear()
+        self._in_turn = self._speaking
+        self._forget(self._tape.end)
         self._text.next(self._ms(self._tape.end))
 
     async def close(self) -> None:
@@ -231,7 +232,7 @@ class SocketSTTStream(STTStream):
         self._task.cancel()
         await asyncio.wait([self._task])
         self._forget_preroll()
-        self._tape.clear()
+        self._tape.forget(self._tape.end)
 
     @property
     def buffered(self) -> int:
@@ -240,6 +241,11 @@ class SocketSTTStream(STTStream):
 
     def _ms(self, position: int) -> float:
         return position * 1000 / self._a_second
+
+    def _forget(self, position: int) -> None:
+        """What lies before needs no second hearing; on a live socket all of it goes out once, or its server
+        would count the time from another begin than we do."""
+        (self._tape.settle if self._connected else self._tape.forget)(position)
 
     def _forget_preroll(self) -> None:
         self._preroll.clear()
@@ -270,15 +276,14 @@ class SocketSTTStream(STTStream):
         self._tell(self._text.transcript(is_final=True))
 
     def _settled(self) -> None:
-        """A server that has nothing to add may keep silent (Deepgram does)."""
-        if self._connected and self._finishes and self._text.known and not self._text.open:
+        """A server that has nothing to add, or heard no word in a noise, may keep silent (Deepgram does)."""
+        there = self._pause is not None and self._heard_to >= self._ms(self._pause) - SLACK_MS
+        if self._connected and self._finishes and not self._text.open and (self._text.known or there):
             self._answer()
 
     def _late(self) -> None:
         if self._text.known:
-            logger.warning(
-                "%s: no final transcript in time: the words known are taken", self._engine.name
-            )
+            logger.warning("%s: no final transcript in time: the words known are taken", self._engine.name)
             self._answer()
             return
         limit = self._engine.settings.final_timeout_s
@@ -292,6 +297,7 @@ class SocketSTTStream(STTStream):
             self._finishes -= 1
         changed = self._text.hear(heard, self._base)
         end = self._base + heard.end
+        self._heard_to = max(self._heard_to, end)
         if heard.is_final:
             self._tape.settle(int(end * self._a_second / 1000))
         self._trouble = None

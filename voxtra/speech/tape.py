@@ -52,6 +52,7 @@ class Tape:
         self.end += len(sound)
         over = len(self._kept) - self._limit
         if over > 0:
+            self.lost += max(self.start + over - self.cursor, 0)
             self._drop(over)
 
     def read(self, limit: int) -> bytes:
@@ -72,22 +73,21 @@ class Tape:
         if count > 0:
             self._drop(count)
 
+    def forget(self, position: int) -> None:
+        """Sound before ``position`` is wanted by nobody, sent or not."""
+        count = position - self.start
+        if count > 0:
+            self._drop(count)
+
     def rewind(self) -> int:
         """Send again what is kept. Returns the position of its first byte."""
         self.cursor = self.start
         return self.start
 
-    def clear(self) -> None:
-        """Forget everything, what was not sent too."""
-        self._kept.clear()
-        self.start = self.cursor = self.end
-
     def _drop(self, count: int) -> None:
         del self._kept[:count]
         self.start += count
-        if self.cursor < self.start:
-            self.lost += self.start - self.cursor
-            self.cursor = self.start
+        self.cursor = max(self.cursor, self.start)
 
 
 class TurnText:

@@ -2,7 +2,8 @@
 
 Without any Asterisk: :func:`run_call` lets a handler and a scripted caller (:class:`FakeCall`) meet on a
 clock that jumps. With a real one: :class:`PrivateAsterisk`, and a telephone that measures what it hears
-(:class:`TestPhone`).
+(:class:`TestPhone`). For a speech provider of one's own: :func:`check_stt`, :func:`check_tts`,
+:func:`check_llm` and :func:`check_vad`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voxtra.testing.asterisk import AsteriskError, PrivateAsterisk
+    from voxtra.testing.check_speech import check_llm, check_stt, check_tts, check_vad
     from voxtra.testing.clock import DeadlockError, VirtualLoop, run_virtual
     from voxtra.testing.fake_asterisk import Dialplan, FakeAsterisk, FakeEndpoint
     from voxtra.testing.fake_call import FakeCall
@@ -51,6 +53,10 @@ _HOMES = {
     "ScriptedLLM": "fake_llm",
     "TestPhone": "talking_phone",
     "VirtualLoop": "clock",
+    "check_llm": "check_speech",
+    "check_stt": "check_speech",
+    "check_tts": "check_speech",
+    "check_vad": "check_speech",
     "run_call": "fake_run",
     "run_virtual": "clock",
     "tool": "fake_llm",
@@ -81,6 +87,10 @@ __all__ = [
     "ScriptedLLM",
     "TestPhone",
     "VirtualLoop",
+    "check_llm",
+    "check_stt",
+    "check_tts",
+    "check_vad",
     "run_call",
     "run_virtual",
     "tool",

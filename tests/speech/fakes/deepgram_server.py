@@ -178,7 +178,7 @@ class Flux(Talk):
         words = self.words(self.final_to)
         if words and self.ms() / 1000 - words[-1][2] >= 1.0:
             await self.info("EndOfTurn", trigger="model")
-        elif words and self.ms() - self.told >= 200:
+        elif self.ms() - self.told >= 200:
             self.told = self.ms()
             await self.info("Update")
 
