@@ -65,7 +65,7 @@ async def test_who_is_not_asterisk(
 async def test_nobody_comes(monkeypatch: pytest.MonkeyPatch, listener: ARIListener) -> None:
     monkeypatch.setattr("voxtra.ari.listener.PATIENCE_S", 0.05)
     client = ARIClient.accept(listener, "app")
-    with pytest.raises(TelephonyConnectionError, match="has not connected to ws://127.0.0.1:"):
+    with pytest.raises(TelephonyConnectionError, match=r"has not connected to ws://127\.0\.0\.1:"):
         await client.connect(wait=False)
     assert client.state is ConnectionState.CLOSED
     with pytest.raises(TelephonyConnectionError, match="closed"):
