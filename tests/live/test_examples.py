@@ -17,6 +17,8 @@ from app_rig import Rig
 from voxtra import RecordingMetadata
 from voxtra.events import EventType
 from voxtra.media.wav import read_sound
+from voxtra.provisioning import TenantProvisioner
+from voxtra.speech.openai import OpenAILLM
 from voxtra.testing.asterisk import PrivateAsterisk
 from voxtra.testing.phone import Phone, PhoneCall
 from voxtra.testing.talking_phone import TestPhone
@@ -44,10 +46,10 @@ def load(name: str) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def running(asterisk: PrivateAsterisk, module: Any) -> AsyncIterator[Rig]:
+async def running(asterisk: PrivateAsterisk, module: Any, *, name: str = "") -> AsyncIterator[Rig]:
     """The example's app, on its own as ``voxtra dev`` would run it; it leaves nothing behind."""
     app = module.app
-    name = module.__name__.replace("_", "-")
+    name = name or module.__name__.replace("_", "-")
     ari = {"url": asterisk.ari_url, "user": asterisk.ari_user, "password": asterisk.ari_password}
     app.configure(app.settings.layered(forced={"asterisk": ari | {"app_name": name}}))
     rig = Rig(app, asterisk)
@@ -421,3 +423,33 @@ async def test_multi_tenant(asterisk: PrivateAsterisk, ear: Ear) -> None:
     assert ear.at(acme, "conf-onlyperson") is None
     assert ear.at(zenith, "conf-onlyperson") is not None
     assert ear.at(zenith, "hello-world") is None
+
+
+async def test_multi_tenant_with_trunks_of_their_own(
+    ear: Ear, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tenants"
+    monkeypatch.setenv("TENANTS_FOLDER", str(folder))
+    extra = dict(TenantProvisioner(folder).includes)
+    async with (
+        PrivateAsterisk(extra=extra) as pbx,
+        running(pbx, load("multi_tenant"), name="voxtra") as rig,
+        Phone((pbx.sip_host, pbx.sip_port), host="127.0.0.2", user="acme") as carrier,
+        Phone((pbx.sip_host, pbx.sip_port), host="127.0.0.3", user="zenith") as other,
+    ):
+        calls = [await carrier.dial("+442071838750") for _ in range(2)]
+        await asyncio.gather(*(call.answered() for call in calls))
+        one_too_many = await carrier.dial("+442071838751")
+        assert (await one_too_many.ended()).status == 486
+        await (await other.dial("+33123456789")).ended()
+        for call in calls:
+            assert (await call.ended()).by == "remote"
+            assert ear.at(call, "hello-world") is not None
+        assert (await (await other.dial("+442071838750")).ended()).status == 404
+        await rig.nothing_left()
+
+
+def test_ai_receptionist_with_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_MODEL", "a-model")
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key")
+    assert isinstance(load("ai_receptionist").language_model(), OpenAILLM)

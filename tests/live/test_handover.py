@@ -261,6 +261,50 @@ async def test_three_in_a_bridge_and_back_to_the_app(asterisk: PrivateAsterisk, 
             await call.hangup()
 
 
+async def test_who_joins_at_once_shares_one_bridge(asterisk: PrivateAsterisk) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        rig.results.append(call)
+        if len(rig.results) == 3:
+            first, second, third = rig.results
+            bridges = await asyncio.gather(
+                second.bridge_with(first), third.bridge_with(first), first.bridge_with(third)
+            )
+            rig.results.append((set(bridges), {each.id for each in await rig.app.ari.bridges.list()}))
+        await call.listen_dtmf(timeout=None)
+
+    async with running(asterisk, handler) as rig, rig.phone() as phone:
+        calls = [await phone.dial("100") for _ in range(3)]
+        await until(rig, 4)
+        await asyncio.sleep(0.3)
+        for call, hz in zip(calls, (500, 900, 1300), strict=True):
+            call.play(tone(hz, 2.5))
+        await asyncio.sleep(2)
+        heard = [[strength(call.received_pcm(), hz) > 1500 for hz in (500, 900, 1300)] for call in calls]
+        for call in calls:
+            await call.hangup()
+    asked, there = rig.results[3]
+    assert len(asked) == 1
+    assert there == asked
+    assert heard == [[False, True, True], [True, False, True], [True, True, False]]
+
+
+async def test_hold_and_unhold_at_once_are_one_after_another(asterisk: PrivateAsterisk) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        await asyncio.gather(call.hold(), call.unhold())
+        rig.results.append(call.state)
+        await asyncio.sleep(1.5)
+
+    async with running(asterisk, handler) as rig, rig.dialled() as call:
+        await until(rig, 1)
+        since = asyncio.get_running_loop().time() + 0.2
+        await call.ended()
+        music = call.first_voice_after(since)
+    assert rig.results == [CallState.IN_PROGRESS]
+    assert music is None
+
+
 async def test_listening_in(asterisk: PrivateAsterisk, agent: Phone) -> None:
     async def handler(call: CallSession, rig: Rig) -> None:
         await call.answer()
