@@ -9,6 +9,7 @@ from voxtra.errors import ConfigurationError, LLMError
 from voxtra.speech import load_as
 from voxtra.speech.anthropic import AnthropicLLM
 from voxtra.speech.base import LLM, TextDelta, ToolCall, Usage
+from voxtra.testing import check_llm
 
 MESSAGES = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Hi"}]
 TOOL = {"name": "look_up", "description": "Finds.", "parameters": {"type": "object", "properties": {}}}
@@ -273,6 +274,11 @@ async def test_nobody_there_is_told():
     with pytest.raises(LLMError, match=r"anthropic \(m\): "):
         await answer(llm)
     await llm.close()
+
+
+async def test_it_keeps_the_rules_of_an_llm(server, llm):
+    server.answers = [HELLO]
+    await check_llm(llm)
 
 
 async def test_it_has_a_name(server):

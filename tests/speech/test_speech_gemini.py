@@ -10,6 +10,7 @@ from voxtra.errors import ConfigurationError, LLMError
 from voxtra.speech import load_as
 from voxtra.speech.base import LLM, TextDelta, ToolCall, Usage
 from voxtra.speech.gemini import GeminiLLM
+from voxtra.testing import check_llm
 
 MESSAGES = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Hi"}]
 PARAMETERS = {"type": "object", "properties": {"name": {"type": "string"}}}
@@ -262,6 +263,11 @@ async def test_nobody_there_is_told():
         with pytest.raises(LLMError, match=r"gemini \(m\): "):
             await answer(llm)
     await llm.close()
+
+
+async def test_it_keeps_the_rules_of_an_llm(server, llm):
+    server.answers = [HELLO]
+    await check_llm(llm)
 
 
 async def test_it_has_a_name(server):

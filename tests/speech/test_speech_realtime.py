@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from voxtra.errors import ConfigurationError, LLMError
 from voxtra.media.codecs import make_codec
+from voxtra.speech import SpeechToSpeech, load_as
 from voxtra.speech.base import (
     CallerSpeech,
     CallerText,
@@ -445,6 +446,14 @@ async def test_closed_in_the_middle_nothing_is_told_any_more(server, opened):
     await asyncio.sleep(0.05)
     assert len(told) == count
     await stream.close()
+
+
+async def test_it_has_a_name():
+    made = load_as(SpeechToSpeech, "openai", websocket_base_url="ws://127.0.0.1:9/v1")
+    assert isinstance(made, OpenAIRealtime)
+    await made.close()
+    with pytest.raises(ConfigurationError, match="SpeechToSpeech: "):
+        load_as(SpeechToSpeech, "local")
 
 
 def test_what_is_missing_is_named(monkeypatch):

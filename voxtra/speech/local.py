@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from pydantic import BaseModel
 
 from voxtra.errors import ConfigurationError, MissingExtraError
-from voxtra.speech.base import LLM, STT, TTS, VAD, Provider
+from voxtra.speech.base import LLM, STT, TTS, VAD, Provider, SpeechToSpeech
 from voxtra.speech.cache import CachedTTS
 from voxtra.speech.settings import did_you_mean
 
@@ -27,6 +27,7 @@ PROVIDERS: dict[str, Place | dict[type[Provider], Place]] = {
         LLM: ("voxtra.speech.openai", "OpenAILLM"),
         STT: ("voxtra.speech.openai_speech", "OpenAISTT"),
         TTS: ("voxtra.speech.openai_speech", "OpenAITTS"),
+        SpeechToSpeech: ("voxtra.speech.realtime", "OpenAIRealtime"),
     },
     "anthropic": ("voxtra.speech.anthropic", "AnthropicLLM"),
     "gemini": ("voxtra.speech.gemini", "GeminiLLM"),
@@ -35,6 +36,7 @@ PROVIDERS: dict[str, Place | dict[type[Provider], Place]] = {
         TTS: ("voxtra.speech.deepgram_voice", "DeepgramTTS"),
     },
     "deepgram-flux": ("voxtra.speech.deepgram", "DeepgramFluxSTT"),
+    "openai-live": ("voxtra.speech.openai_live", "OpenAILiveSTT"),
     "elevenlabs": ("voxtra.speech.elevenlabs", "ElevenLabsTTS"),
     "cartesia": ("voxtra.speech.cartesia", "CartesiaTTS"),
 }
@@ -44,7 +46,7 @@ class for each kind."""
 LOCAL: dict[type[Provider], str] = {STT: "whisper", TTS: "hibari", VAD: "silero", LLM: "intents"}
 """What the name ``local`` means, by kind."""
 
-P = TypeVar("P", STT, TTS, LLM, VAD)
+P = TypeVar("P", STT, TTS, LLM, VAD, SpeechToSpeech)
 
 
 def load(name: str, config: BaseModel | Mapping[str, Any] | None = None, **options: Any) -> Provider:
@@ -97,7 +99,7 @@ def load_as(
     embedded default of that kind.
 
     Args:
-        kind: STT, TTS, LLM or VAD.
+        kind: STT, TTS, LLM, VAD or SpeechToSpeech.
         source: the name, or a model with a field ``provider``, which then is the ``config`` too.
 
     Raises:
@@ -108,7 +110,7 @@ def load_as(
         raise ConfigurationError(f"{kind.__name__}: {type(source).__name__} does not name a provider")
     if not isinstance(source, str):
         config = source
-    key = LOCAL[kind] if name.strip().lower() == "local" else name
+    key = LOCAL.get(kind, name) if name.strip().lower() == "local" else name
     try:
         provider = _load(key, kind, config, options)
     except ConfigurationError as problem:
