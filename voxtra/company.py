@@ -1,0 +1,186 @@
+"""The verbs of a call that bring it together with others: hold, bridge, listening in."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from voxtra.calls.leg import Leg, first_of
+from voxtra.calls.room import Room
+from voxtra.calls.switchboard import Switchboard, new_id
+from voxtra.errors import CallEndedError, SessionError
+from voxtra.events import EventType, VoxtraEvent
+from voxtra.live import LiveCall, Shared
+from voxtra.types import CallState
+
+if TYPE_CHECKING:
+    from voxtra.session import CallSession
+
+log = logging.getLogger("voxtra.call")
+
+SNOOP_S = 5.0
+"""How long a snoop channel may take to come."""
+
+
+class Company:
+    """Mixed into :class:`~voxtra.session.CallSession`."""
+
+    _shared: Shared
+    _leg: Leg
+    _live: LiveCall
+    _state: CallState
+    id: str
+
+    if TYPE_CHECKING:
+
+        async def answer(self) -> None:
+            """See CallSession."""
+
+        def _emit(self, event: VoxtraEvent) -> None: ...
+
+    # ---- hold
+
+    async def hold(self, moh_class: str = "default") -> None:
+        """Let the far end hear music; where the endpoint passes holds on, it is told so by re-INVITE too.
+
+        What is being said is broken off. On hold already is as good.
+
+        Args:
+            moh_class: a class of musiconhold.conf.
+
+        Raises:
+            CallEndedError: the call is over.
+        """
+        self._leg.check()
+        await self.answer()
+        if await self._live.hold(moh_class):
+            self._set_hold(True, by="us")
+
+    async def unhold(self) -> None:
+        """Take the far end off hold; agent and sound go on. Not on hold is as good.
+
+        Raises:
+            CallEndedError: the call is over.
+        """
+        self._leg.check()
+        if await self._live.unhold():
+            self._set_hold(False, by="us")
+
+    def _set_hold(self, held: bool, *, by: str) -> None:
+        self._state = CallState.ON_HOLD if held else CallState.IN_PROGRESS
+        kind = EventType.CALL_HELD if held else EventType.CALL_RESUMED
+        self._emit(VoxtraEvent(type=kind, data={"by": by}))
+
+    async def _back(self) -> None:
+        if not self._leg.is_over:
+            with contextlib.suppress(CallEndedError):
+                await self._live.come_back()
+
+    # ---- bridging
+
+    @property
+    def bridge_id(self) -> str | None:
+        """The bridge the call shares with others, None when it is alone with the app."""
+        return self._live.room.id if self._live.room is not None else None
+
+    async def bridge_with(self, other: CallSession) -> str:
+        """Let two calls (or more, when one of them is in a bridge already) hear each other.
+
+        The app's own sound is out of it until the bridge ends; then each call comes back to its handler.
+        A handler may return: its call then lives until the others have left.
+
+        Returns:
+            The bridge's id.
+
+        Raises:
+            SessionError: both are in different bridges, or it is the same call.
+            CallEndedError: one of the calls is over.
+        """
+        if other._live is self._live:
+            raise SessionError("a call can't be bridged with itself")
+        self._may_share(other)
+        for call in (self, other):
+            call._leg.check()
+            await call.answer()
+        room = self._live.room or other._live.room
+        if room is None:
+            room = await Room.open(self._shared.ari, self._shared.switchboard)
+            if taken := self._live.room or other._live.room:  # somebody was quicker
+                room.dissolve()
+                room = taken
+        self._may_share(other)
+        joining = [call for call in (self, other) if call._live.room is not room]
+        for call in joining:
+            call._live.room = room  # who bridges one of the two meanwhile joins this room
+        try:
+            for call in joining:
+                await call._live.enter(room)
+                call._emit(VoxtraEvent(type=EventType.CALL_BRIDGED, data={"bridge": room.id}))
+        except BaseException:
+            for call in joining:
+                if call._live.room is room and call._leg not in room.members:
+                    call._live.room = None
+            if len(room.members) < 2:
+                room.dissolve()
+            raise
+        return room.id
+
+    def _may_share(self, other: CallSession) -> None:
+        mine, theirs = self._live.room, other._live.room
+        if mine is not None and theirs is not None and mine is not theirs:
+            raise SessionError("both calls are in bridges already: unbridge() one of them first")
+
+    async def unbridge(self) -> None:
+        """Leave the bridge and come back to the app's own sound. In none is as good."""
+        room = self._live.room
+        if room is not None:
+            await room.remove(self._leg)
+            await self._back()
+
+    async def bridged(self) -> None:
+        """Wait until the call shares no bridge any more, or has ended."""
+        await self._live.alone()
+
+    async def listen_in(self, call: CallSession, *, whisper: bool = False) -> str:
+        """Hear another call, and with ``whisper`` be heard by its far end alone, until either ends.
+
+        Returns:
+            The id of the bridge; ``unbridge`` ends it.
+
+        Raises:
+            CallEndedError: one of the calls is over.
+        """
+        self._leg.check()
+        call._leg.check()
+        await self.answer()
+        switchboard = self._shared.switchboard
+        snoop = Leg(self._shared.ari, switchboard, new_id("snoop"))
+        try:
+            await call._leg.do(
+                lambda: self._shared.ari.channels.snoop_channel_with_id(
+                    channel_id=call.id,
+                    snoop_id=snoop.id,
+                    app=self._shared.app_name,
+                    spy="both",
+                    whisper="out" if whisper else "none",
+                )
+            )
+            if whisper:  # a whisper is mixed into what is sent, so something has to be sent
+                await call._leg.do(lambda: self._shared.ari.channels.start_silence(channel_id=call.id))
+            await first_of(snoop.entered, snoop.ended, timeout=SNOOP_S)
+            room = await Room.open(self._shared.ari, switchboard)
+            await room.add(snoop)
+            await self._live.enter(room)
+        except BaseException:
+            switchboard.chore(switchboard.gone(snoop.hangup()))
+            snoop.close()
+            raise
+        room.dissolved.add_done_callback(lambda _: switchboard.chore(_ended(switchboard, snoop)))
+        return room.id
+
+
+async def _ended(switchboard: Switchboard, leg: Leg) -> None:
+    if not leg.is_over:
+        await switchboard.gone(leg.hangup())
+    leg.close()
