@@ -17,7 +17,15 @@ from pydantic import BaseModel, Field, SecretStr
 
 from voxtra.errors import TTSError
 from voxtra.speech.base import Speech
-from voxtra.speech.sdk import TTSRefusedError, as_error, check_url, import_sdk, read_key, websocket_url
+from voxtra.speech.sdk import (
+    TTSRefusedError,
+    as_error,
+    check_url,
+    close_within,
+    import_sdk,
+    read_key,
+    websocket_url,
+)
 from voxtra.speech.settings import read_settings
 from voxtra.speech.voices import RemoteTTS, VoiceSettings, VoiceStream
 
@@ -116,7 +124,9 @@ class CartesiaTTS(RemoteTTS):
                 stale, self._socket = self._socket, None
                 if stale is not None:
                     await stale.close()
-                connection = await self._client.tts.websocket_connect().enter()
+                connection = await self._client.tts.websocket_connect(
+                    websocket_connection_options={"compression": None}  # sound does not get smaller by it
+                ).enter()
                 self._socket = _Socket(connection, self.name)
             return self._socket
 
@@ -167,13 +177,7 @@ class _Socket:
         self.end(TTSError(f"{self._name}: closed"))
         self._reader.cancel()
         await asyncio.wait([self._reader])
-        closing = asyncio.ensure_future(self.connection.close())
-        done, _ = await asyncio.wait([closing], timeout=CLOSE_S)
-        if not done:
-            closing.cancel()
-            await asyncio.wait([closing])
-        if not closing.cancelled() and (problem := closing.exception()) is not None:
-            logger.debug("%s: closing: %s", self._name, problem)
+        await close_within(CLOSE_S, self.connection.close())
 
 
 class _Told(Exception):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
+import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from importlib import import_module
 from typing import Any
 
 from pydantic import SecretStr
 
 from voxtra.errors import ConfigurationError, LLMError, MissingExtraError, ProviderError, STTError, TTSError
+
+logger = logging.getLogger(__name__)
 
 
 class Refusal:
@@ -80,6 +86,17 @@ def websocket_url(url: str) -> str:
     return "ws" + url.removeprefix("http") if url.startswith("http") else url
 
 
+async def close_within(limit: float, closing: Coroutine[Any, Any, None]) -> None:
+    """Close a socket; a server that does not say good-bye within ``limit`` s is not waited for. Never raises."""
+    task = asyncio.ensure_future(closing)
+    done, _ = await asyncio.wait([task], timeout=limit)
+    if not done:
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled() and (problem := task.exception()) is not None:
+        logger.debug("closing: %s: %s", type(problem).__name__, problem)
+
+
 def said(body: Any) -> str:
     """A server's words out of the body of its refusal, in whichever form it has them."""
     if isinstance(body, Mapping):
@@ -123,7 +140,9 @@ def explain(problem: BaseException) -> tuple[str, int, float]:
     status = getattr(response, "status_code", None)
     if response is not None and isinstance(status, int):
         body = getattr(response, "body", b"") or b""
-        words = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
+        words = body.decode("utf-8", "replace") if isinstance(body, (bytes, bytearray)) else str(body)
+        with contextlib.suppress(ValueError):
+            words = said(json.loads(words))
         return f"{status} {' '.join(words.split())}"[:300].strip(), status, retry_after(response.headers)
     frame = getattr(problem, "rcvd", None)
     if frame is not None:
