@@ -50,6 +50,7 @@ async def test_a_call_then_a_signal_then_a_clean_end(
     code: int,
 ) -> None:
     (tmp_path / "app.py").write_text(APP)
+    await asterisk.rx("dialplan set global APP voxtra")
     async with CliProcess("run", "app:app", folder=tmp_path, env=env(asterisk)) as cli:
         await cli.until("hook: up")
         await cli.until("ready")
