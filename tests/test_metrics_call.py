@@ -36,7 +36,7 @@ async def look_up(number: int) -> str:
 
 async def shop(call: CallSession) -> None:
     await call.answer()
-    await call.converse(Agent(greeting="Hello.", tools=[look_up, end_call()], filler=()))
+    await call.converse(Agent(greeting="Hello.", tools=[look_up, end_call()], filler=(), speculate=False))
 
 
 def test_a_call_with_everything() -> None:

@@ -8,10 +8,10 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, cast
 
 from voxtra.config import VoxtraConfig
-from voxtra.errors import ConfigurationError, NotConnectedError, TelephonyError
+from voxtra.errors import ConfigurationError, MissingExtraError, NotConnectedError, TelephonyError
 from voxtra.health import HealthServer, report_of
 
 log = logging.getLogger("voxtra.app")
@@ -171,6 +171,7 @@ async def tend(
             server = HealthServer(
                 places[0].host, places[0].port or 0, lambda: report_of([app.health() for app in apps])
             )
+            server.metrics = _metrics(apps, server)
             await resources.enter_async_context(server)
         asked = asyncio.ensure_future(stop.wait())
         life = asyncio.ensure_future(_live(apps, on_ready))
@@ -184,6 +185,21 @@ async def tend(
             life.cancel()
             await asyncio.gather(life, return_exceptions=True)
         return in_order
+
+
+def _metrics(apps: Sequence[App], server: HealthServer) -> Callable[[], str] | None:
+    """What ``/metrics`` tells; None where ``voxtra[metrics]`` is not installed."""
+    from voxtra.metrics.prometheus import PrometheusMetrics, Watched
+
+    try:
+        metrics = PrometheusMetrics(lag_s=lambda: server.pulse.lag_s)
+    except MissingExtraError as error:
+        log.info("no /metrics: %s", error)
+        return None
+    for app in apps:
+        if hasattr(app, "on_startup"):
+            metrics.watch(cast("Watched", app))
+    return metrics.render
 
 
 def _distinct(apps: Sequence[App]) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from voxtra import __version__
 from voxtra.cli import asterisk, check, dev, doctor, info, init, options, run, start
+from voxtra.cli import eval as eval_
 from voxtra.cli.complain import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, complain, guarded
 
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -24,9 +25,9 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for _module in (init, dev, run, start, check, doctor, info, asterisk):
+for _module in (init, dev, run, start, check, eval_, doctor, info, asterisk):
     cli.command(_module.__name__.rpartition(".")[2])(_module.command)
-_READ_ENV_FILE = ("run", "start", "doctor", "info")
+_READ_ENV_FILE = ("run", "start", "eval", "doctor", "info")
 """``check`` reads it itself, to report on it; what ``dev`` starts does so at every start."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from voxtra.ari.state import ConnectionState
 from voxtra.errors import MissingExtraError
@@ -20,7 +20,6 @@ DURATION_BUCKETS_S = (5, 15, 30, 60, 120, 300, 600, 1800, 3600)
 _CREATED = re.compile(r"^(?:# (?:HELP|TYPE) )?voxtra_\w+_created\b")
 
 
-@runtime_checkable
 class Watched(Protocol):
     """What is asked of an app; :class:`~voxtra.app.VoxtraApp` has it."""
 

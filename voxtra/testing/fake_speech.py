@@ -54,6 +54,7 @@ class _FakeSTTStream(STTStream):
 
     def speech_stopped(self) -> None:
         self._stop()
+        self._text += " "  # should the turn go on, then with another word
         self._final = self._loop.call_later(STT_S, self._finish)
 
     def _finish(self) -> None:
