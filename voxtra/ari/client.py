@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Literal, Self
@@ -45,6 +46,11 @@ from voxtra.errors import (
 
 log = logging.getLogger("voxtra.ari")
 
+_QUEUED = re.compile(
+    r"/channels/[^/]+/(answer|variable|redirect|move)|/bridges/[^/]+/(addChannel|removeChannel)"
+)
+"""Requests that Asterisk carries out behind whatever its channel does at the moment, a prompt for instance,
+and until then reads nothing more from the WebSocket they came by, for all calls (22.10). They go over HTTP."""
 MAX_UNDER_WAY = 256
 """Requests at once; more wait for their turn within their own deadline."""
 
@@ -95,7 +101,8 @@ class ARIClient:
         listener: Asterisk connects to us there: ``url``, ``username`` and ``password`` stay empty; see
             :meth:`accept`.
         transport: ``"auto"`` sends requests over the events WebSocket where Asterisk answers them there
-            (from 20.14, 21.9, 22.4) and over HTTP elsewhere; ``"http"`` and ``"websocket"`` insist.
+            (from 20.14, 21.9, 22.4), and over HTTP elsewhere or where they could hold up others;
+            ``"http"`` and ``"websocket"`` insist.
 
     Raises:
         ConfigurationError: an argument can't be; the message says which and what would do.
@@ -345,7 +352,9 @@ class ARIClient:
         left_s = max(0.001, deadline - asyncio.get_running_loop().time())
         socket = self._connection.socket
         filters = request.method == "PUT" and request.path.endswith("/eventFilter")
-        if socket is None or filters or not self.requests_over_websocket or not socket.takes(request):
+        queued = self._transport == "auto" and request.method == "POST" and _QUEUED.fullmatch(request.path)
+        there = socket is not None and self.requests_over_websocket and socket.takes(request)
+        if socket is None or filters or queued or not there:
             response = await self._http.request(request, left_s)
             if filters and socket is not None and self._transport != "http":
                 # A filter can hide the responses to requests on the WebSocket too: find out anew.

@@ -122,7 +122,7 @@ def _inbound(tenant: TenantConfig, trunk: SIPTrunk) -> str:
 
 
 def _into_the_app(tenant: TenantConfig) -> tuple[str, ...]:
-    failed = 'GotoIf($["${STASISSTATUS}" = "FAILED"]?none,1)'
+    failed = 'GotoIf($["${STASISSTATUS}${VOXTRA_RETURNED}" != "SUCCESS"]?none,1)'
     return f"Stasis({tenant.app},{tenant.id})", failed, "Hangup()"
 
 
