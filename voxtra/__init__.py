@@ -23,12 +23,22 @@ if TYPE_CHECKING:
     from voxtra.errors import CallEndedError, VoxtraError
     from voxtra.events import EventType, VoxtraEvent
     from voxtra.provisioning import SIPTrunk
-    from voxtra.recording import CompositeSink, LocalFileSink, RecordingMetadata, RecordingSink, WebhookSink
+    from voxtra.recording import (
+        CompositeSink,
+        GCSSink,
+        LocalFileSink,
+        RecordingMetadata,
+        RecordingSink,
+        S3Sink,
+        SpooledSink,
+        WebhookSink,
+    )
     from voxtra.router import DispatchRule, Router
     from voxtra.serving import run, serve
     from voxtra.session import CallSession
     from voxtra.turns import TurnDetection
     from voxtra.types import AppState, AudioChunk, AudioCodec, CallDirection, CallState
+    from voxtra.webhook import BackendWebhook, WebhookConfig
 
 __version__ = "0.1.0"
 
@@ -41,9 +51,12 @@ _HOMES = {
     "VoxtraEvent": "events",
     "SIPTrunk": "provisioning",
     "CompositeSink": "recording",
+    "GCSSink": "recording",
     "LocalFileSink": "recording",
     "RecordingMetadata": "recording",
     "RecordingSink": "recording",
+    "S3Sink": "recording",
+    "SpooledSink": "recording",
     "WebhookSink": "recording",
     "DispatchRule": "router",
     "Router": "router",
@@ -51,6 +64,8 @@ _HOMES = {
     "TurnDetection": "turns",
     "run": "serving",
     "serve": "serving",
+    "BackendWebhook": "webhook",
+    "WebhookConfig": "webhook",
     "AppState": "types",
     "AudioChunk": "types",
     "AudioCodec": "types",
@@ -63,6 +78,7 @@ __all__ = [
     "AppState",
     "AudioChunk",
     "AudioCodec",
+    "BackendWebhook",
     "CallDirection",
     "CallEndedError",
     "CallSession",
@@ -70,15 +86,19 @@ __all__ = [
     "CompositeSink",
     "DispatchRule",
     "EventType",
+    "GCSSink",
     "LocalFileSink",
     "RecordingMetadata",
     "RecordingSink",
     "Router",
+    "S3Sink",
     "SIPTrunk",
+    "SpooledSink",
     "TurnDetection",
     "VoxtraApp",
     "VoxtraError",
     "VoxtraEvent",
+    "WebhookConfig",
     "WebhookSink",
     "__version__",
     "run",

@@ -44,6 +44,7 @@ from voxtra.types import AppState
 
 if TYPE_CHECKING:
     from voxtra.recording.sink import RecordingSink
+    from voxtra.webhook import BackendWebhook, WebhookConfig
 
 log = logging.getLogger("voxtra.app")
 
@@ -77,7 +78,8 @@ class VoxtraApp:
         router: routes made elsewhere.
         stt, llm, tts, vad: a provider, its name (``"local"``, ``"openai"``), or its settings. With any of
             stt and tts every call gets a voice pipeline of its own.
-        recording_sink: where recordings go; None = the folder ``recordings``.
+        recording_sink: where recordings go; None = the folder ``recordings``. Started and closed with the app.
+        webhook: who is told of the events of all calls, see :class:`~voxtra.webhook.WebhookConfig`.
         turn_detection: settings of turn-taking: a :class:`~voxtra.turns.TurnDetection`, or a dict of what is
             to differ from :data:`~voxtra.turns.LISTENING`.
         instructions: the system prompt of every call's conversation.
@@ -108,6 +110,7 @@ class VoxtraApp:
         tts: TTS | BaseModel | str | None = None,
         vad: VAD | BaseModel | str | None = None,
         recording_sink: RecordingSink | None = None,
+        webhook: BackendWebhook | WebhookConfig | None = None,
         turn_detection: TurnDetection | dict[str, Any] | None = None,
         instructions: str = "",
         media: Mapping[str, Any] | None = None,
@@ -145,6 +148,7 @@ class VoxtraApp:
         self._turns = TurnDetection.of(turn_detection, base=LISTENING)
         self._instructions = instructions
         self.recording_sink = recording_sink
+        self.webhook = _webhook_of(webhook)
         self._private_urls = private_urls
         self._apology = apology
         self._startup: list[Hook] = []
@@ -155,6 +159,8 @@ class VoxtraApp:
         self._phase = AppState.NEW
         self._told = AppState.NEW, time.time()
         self._exchange = Exchange(self.router, self.middlewares, self._listeners)
+        if self.webhook is not None:
+            self.on()(self.webhook.send)
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._shared: Shared | None = None
@@ -377,6 +383,7 @@ class VoxtraApp:
             log.warning("no handler: write @app.default() or @app.route(...); calls will be hung up")
         speech, llm = self._load_speech()
         ari, transport = self._doors()
+        await self._open_outlets()
         await warm_up(speech, llm)
         await transport.start()
         self._resources.push_async_callback(transport.close)
@@ -421,6 +428,14 @@ class VoxtraApp:
         reconnect_s = min(0.25, asterisk.reconnect_interval), asterisk.reconnect_interval
         ari = ARIClient(asterisk.url, asterisk.user, password, app=asterisk.app_name, reconnect_s=reconnect_s)
         return ari, transport
+
+    async def _open_outlets(self) -> None:
+        """What news and recordings go through. Opened first, so that they are closed last."""
+        for outlet in (self.webhook, self.recording_sink):
+            start, close = (getattr(outlet, name, None) for name in ("start", "close"))
+            if start is not None and close is not None:  # a sink may have neither
+                self._resources.push_async_callback(close)
+                await start()
 
     def _sounds(self) -> SoundFetcher:
         sounds = SoundFetcher(private=self._private_urls)
@@ -588,3 +603,11 @@ async def _run_hook(hook: Hook) -> None:
     result = hook()
     if inspect.isawaitable(result):
         await result
+
+
+def _webhook_of(given: BackendWebhook | WebhookConfig | None) -> BackendWebhook | None:
+    if given is None:
+        return None
+    from voxtra.webhook import BackendWebhook
+
+    return given if isinstance(given, BackendWebhook) else BackendWebhook(given)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
 from collections import OrderedDict
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
+from voxtra._public_net import PublicOnly, check_url
 from voxtra.errors import CodecError, ConfigurationError, PlaybackError
 from voxtra.media.resample import resample
 from voxtra.media.wav import decode_wav
@@ -23,38 +21,6 @@ CACHE_BYTES = 64 * 1024 * 1024
 FETCH_S = 15.0
 """How long a fetch may take in all."""
 MAX_REDIRECTS = 3
-
-
-class _PublicOnly(AbstractResolver):
-    """Resolves names, and refuses those that lead into private networks.
-
-    The check is made on the very addresses that are connected to, so that no second look-up can differ.
-    """
-
-    def __init__(self) -> None:
-        self._inner = aiohttp.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        for each in found:
-            check_address(host, each["host"])
-        return found
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
-def check_address(host: str, address: str) -> None:
-    """Raise ConfigurationError when an address is none of the public internet."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None)
-    if not (mapped or ip).is_global or ip.is_multicast:
-        raise ConfigurationError(
-            f"{host} is {address}, which is no address of the public internet; "
-            "VoxtraApp(private_urls=True) allows it"
-        )
 
 
 class SoundFetcher:
@@ -96,7 +62,7 @@ class SoundFetcher:
         headers = {"If-None-Match": known[0]} if known and known[0] else {}
         location = url
         for _ in range(MAX_REDIRECTS + 1):
-            self._check(location)
+            check_url(location, private=self._private)
             async with self._client().get(location, headers=headers, allow_redirects=False) as response:
                 if response.status == 304 and known is not None:
                     self._cache.move_to_end(url)
@@ -109,17 +75,6 @@ class SoundFetcher:
                 body = await self._body(url, response)
                 return await self._decoded(url, response.headers.get("ETag", ""), body)
         raise PlaybackError(f"{url}: more than {MAX_REDIRECTS} redirects")
-
-    def _check(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(f"{url!r} is no http or https URL")
-        if not self._private:
-            try:
-                ipaddress.ip_address(parts.hostname)
-            except ValueError:
-                return  # a name: checked when it is resolved
-            check_address(parts.hostname, parts.hostname)
 
     @staticmethod
     async def _body(url: str, response: aiohttp.ClientResponse) -> bytes:
@@ -150,7 +105,7 @@ class SoundFetcher:
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
-            resolver: Any = None if self._private else _PublicOnly()
+            resolver: Any = None if self._private else PublicOnly()
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(resolver=resolver, limit=20), trust_env=False
             )

@@ -26,6 +26,8 @@ EXTRAS = {
         "rapidfuzz",
     ),
     "g722": ("G722",),
+    "gcs": ("google.cloud.storage",),
+    "s3": ("boto3",),
     "openai": ("openai",),
     "opus": ("opuslib_next",),
     "sounds": ("soundfile",),
@@ -36,7 +38,10 @@ EXTRAS = {
 
 def installed(module: str) -> bool:
     """Whether a module can be imported; it is not."""
-    return importlib.util.find_spec(module) is not None
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package it is in
+        return False
 
 
 def extras() -> dict[str, bool]:

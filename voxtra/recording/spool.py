@@ -228,9 +228,11 @@ class Spool:
         if wait_s is None:
             kept = "look with: voxtra spool list" if self.folder else "it is lost"
             log.error("%s: given up after %d attempts (%s): %s", outlet.name, entry.attempts, kept, why)
+            if self.folder is None:  # nobody could ever look at it
+                return await self._note(outlet, SpoolStore.done, entry)
         else:
             log.warning("%s: attempt %d failed, next in %.1f s: %s", outlet.name, entry.attempts, wait_s, why)
-        await self._note(outlet, SpoolStore.failed, entry, why, wait_s)
+        return await self._note(outlet, SpoolStore.failed, entry, why, wait_s)
 
 
 class SpooledSink(RecordingSink):

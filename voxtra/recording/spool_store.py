@@ -280,7 +280,7 @@ class SpoolStore:
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
                 raise
-            shutil.copyfile(source, target)
+            shutil.copy2(source, target)
         handle = os.open(target, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -362,7 +362,7 @@ class SpoolStore:
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
                 raise
-            shutil.copyfile(self.files / entry.file, goal)
+            shutil.copy2(self.files / entry.file, goal)
         return goal
 
     def out_done(self, path: Path) -> None:

@@ -1,0 +1,340 @@
+"""News of calls for a backend: each event as one signed POST, in order, until it is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import email.utils
+import hashlib
+import hmac
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+from pydantic import SecretStr
+
+from voxtra._public_net import PublicOnly, check_url
+from voxtra.errors import ConfigurationError, SpoolError, StorageError
+from voxtra.events import EventType, VoxtraEvent
+from voxtra.recording.spool import Patience, Spool
+from voxtra.recording.spool_store import Entry, SpoolStore
+
+log = logging.getLogger("voxtra.webhook")
+
+SIGNATURE_HEADER = "X-Voxtra-Signature"
+TIMED_HEADER = "X-Voxtra-Signature-Timed"
+BATCH = 200
+"""Events that are made safe with one write."""
+_FRAMES = (EventType.AUDIO_FRAME_RECEIVED, EventType.AUDIO_FRAME_SENT)
+_BASE = {each.name for each in dataclasses.fields(VoxtraEvent)}
+_ALLOWED_BY = "WebhookConfig(private_urls=True) allows it"
+
+
+@dataclass(frozen=True, kw_only=False)
+class WebhookConfig:
+    """Where news go, and how.
+
+    Attributes:
+        url: http or https.
+        signing_secret: when set, requests are signed, see :func:`verify_signature`.
+        events: names of events, ``"call.ended"``; empty = all but audio frames.
+        timeout: of one request, s.
+        retries: tries after the first one; with a ``spool`` there are at least 100.
+        backoff: wait before the first retry, s; it doubles each time, and half of it is chance.
+        private_urls: let the URL lead into private networks and to this machine.
+        spool: a folder that keeps events until they are delivered, over restarts and crashes. Of this process
+            and this webhook alone. None = they are kept in memory.
+        max_waiting: events that may wait; what comes then is lost, and logged.
+        parallel: requests at a time; the events of one call always go one after another.
+        flush: how long stopping waits for deliveries, s.
+
+    Raises:
+        ConfigurationError: a value can't be.
+    """
+
+    url: str
+    signing_secret: str | SecretStr = field(default="", repr=False)
+    events: Sequence[str] = ()
+    timeout: float = 10.0
+    retries: int = 3
+    backoff: float = 1.0
+    private_urls: bool = False
+    spool: str | PathLike[str] | None = None
+    max_waiting: int = 10_000
+    parallel: int = 8
+    flush: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_url(self.url, private=self.private_urls, allowed_by=_ALLOWED_BY)
+        known = {str(each) for each in EventType} - {str(each) for each in _FRAMES}
+        if isinstance(self.events, str) or (wrong := [e for e in self.events if str(e) not in known]):
+            named = self.events if isinstance(self.events, str) else wrong[0]
+            raise ConfigurationError(f"webhook events: {named!r} is none of {', '.join(sorted(known))}")
+        above = {"timeout": self.timeout, "backoff": self.backoff, "max_waiting": self.max_waiting}
+        for name, value in (above | {"parallel": self.parallel}).items():
+            if not value > 0:
+                raise ConfigurationError(f"webhook {name} must be above 0, not {value}")
+        if self.retries < 0 or self.flush < 0:
+            raise ConfigurationError(
+                f"webhook retries and flush must be 0 or more, not {self.retries}, {self.flush}"
+            )
+
+    @property
+    def secret(self) -> bytes:
+        """The signing secret, b"" when there is none."""
+        given = self.signing_secret
+        return (given.get_secret_value() if isinstance(given, SecretStr) else given).encode()
+
+
+class BackendWebhook:
+    """Sends events to a backend. ``VoxtraApp(webhook=BackendWebhook(WebhookConfig(...)))`` does the rest.
+
+    Events of one call arrive in their order, one after another. One that fails (5xx, 429, 408, no answer) is
+    tried again, and the call's later ones wait for it; one that is refused (other 4xx) is given up at once. An
+    event may arrive twice when an answer was lost: ``X-Voxtra-Event-Id`` is the same then.
+
+    Attributes:
+        sent: delivered so far.
+        lost: what came when ``max_waiting`` others waited, or was still in memory at the end.
+    """
+
+    def __init__(self, config: WebhookConfig) -> None:
+        if not isinstance(config, WebhookConfig):
+            raise ConfigurationError(f"webhook={config!r}: should be a WebhookConfig(url=...)")
+        self.config = config
+        parts = urlsplit(config.url)
+        self._shown = f"{parts.scheme}://{parts.hostname}{parts.path}"
+        """For logs: a query or a user's name may hold a secret."""
+        self._events = {str(each) for each in config.events}
+        self._inbox: deque[VoxtraEvent] = deque()
+        self._arrived = asyncio.Event()
+        self._writer: asyncio.Task[None] | None = None
+        self._client: aiohttp.ClientSession | None = None
+        self._spool = Spool(config.spool, max_entries=config.max_waiting)
+        self._numbers: dict[str, int] = {}
+        self.sent = 0
+        self.lost = 0
+
+    async def start(self) -> None:
+        """Begin to deliver, first what an earlier process left in the spool. Idempotent.
+
+        Raises:
+            ConfigurationError: another process uses the spool's folder.
+            SpoolError: it can't be opened.
+        """
+        if self._writer is not None:
+            return
+        config = self.config
+        await self._spool.open()
+        resolver: Any = None if config.private_urls else PublicOnly(_ALLOWED_BY)
+        self._client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=resolver, limit=config.parallel),
+            timeout=aiohttp.ClientTimeout(total=config.timeout),
+            trust_env=False,
+        )
+        attempts, most_s = config.retries + 1, 60.0
+        if config.spool is not None:
+            attempts, most_s = max(attempts, 100), 600.0
+        patience = Patience(attempts, config.backoff, max(most_s, config.backoff), config.timeout + 5)
+        self._spool.add_outlet(self._name, self._deliver, patience=patience, parallel=config.parallel)
+        self._writer = asyncio.ensure_future(self._write())
+
+    @property
+    def _name(self) -> str:
+        return f"webhook {self._shown}"
+
+    def send(self, event: VoxtraEvent) -> None:
+        """Take one event; never waits. What is not asked for (``events``) is left."""
+        if event.type in _FRAMES or (self._events and event.type not in self._events):
+            return
+        if len(self._inbox) >= self.config.max_waiting:
+            self._lose(1, "too many wait")
+            return
+        self._inbox.append(event)
+        self._arrived.set()
+
+    async def close(self) -> None:
+        """Deliver what waits, within ``flush`` s. The rest stays in the spool, or is lost. Idempotent."""
+        if self._writer is None:
+            return
+        writer, self._writer = self._writer, None
+        writer.cancel()
+        await asyncio.gather(writer, return_exceptions=True)
+        await self._store()
+        if not await self._spool.flush(self.config.flush):
+            left = await self._spool.do(SpoolStore.waiting, self._name)
+            if self.config.spool is None:
+                self._lose(left, "not delivered before the end; WebhookConfig(spool=...) keeps them")
+            else:
+                log.info("%s: %d events stay in the spool %s", self._shown, left, self.config.spool)
+        await self._spool.close()
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    # ---- into the spool
+
+    async def _write(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            await asyncio.shield(self._store())
+
+    async def _store(self) -> None:
+        while self._inbox:
+            batch = [self._entry(self._inbox.popleft()) for _ in range(min(BATCH, len(self._inbox)))]
+            try:
+                await self._spool.put(batch)
+            except SpoolError:
+                await self._store_singly(batch)
+
+    async def _store_singly(self, batch: list[Entry]) -> None:
+        for number, entry in enumerate(batch):
+            try:
+                await self._spool.put([entry])
+            except SpoolError as error:
+                self._lose(len(batch) - number, str(error))
+                return
+
+    def _lose(self, count: int, why: str) -> None:
+        self.lost += count
+        log.error("%s: %d events lost (%d so far): %s", self._shown, count, self.lost, why)
+
+    def _entry(self, event: VoxtraEvent) -> Entry:
+        number = self._numbers.get(event.session_id, 0) + 1
+        if event.type is EventType.SESSION_DESTROYED:
+            self._numbers.pop(event.session_id, None)
+        else:
+            self._numbers[event.session_id] = number
+        return Entry(self._name, event.id, "webhook", payload(event, number), lane=event.session_id)
+
+    # ---- out
+
+    async def _deliver(self, entry: Entry) -> None:
+        client = self._client
+        assert client is not None
+        body = json.dumps(entry.body, ensure_ascii=False).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "X-Voxtra-Event": str(entry.body["type"]),
+            "X-Voxtra-Event-Id": entry.key,
+            "X-Voxtra-Session-Id": _header(entry.lane),
+            **signature_headers(self.config.secret, body),
+        }
+        try:
+            async with client.post(
+                self.config.url, data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                _check_answer(self._shown, answer)
+        except ConfigurationError as error:
+            raise StorageError(f"{self._shown}: {error}", final=True) from error
+        except (aiohttp.ClientError, OSError) as error:
+            if isinstance(cause := error.__cause__, ConfigurationError):
+                raise StorageError(f"{self._shown}: {cause}", final=True) from error
+            why = str(error) or type(error).__name__
+            raise StorageError(f"{self._shown} does not answer: {why}") from error
+        self.sent += 1
+
+
+def _check_answer(shown: str, answer: aiohttp.ClientResponse) -> None:
+    if answer.status < 300:
+        return
+    again = answer.status >= 500 or answer.status in (408, 425, 429)
+    after = _retry_after_s(answer.headers.get("Retry-After", "")) if again else None
+    raise StorageError(f"{shown} answered {answer.status}", final=not again, retry_after_s=after)
+
+
+def _retry_after_s(value: str) -> float | None:
+    """Seconds, or an HTTP date (RFC 9110, 10.2.3)."""
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _header(text: str) -> str:
+    """A session id comes from the channel's: what no header can hold is left out."""
+    return "".join(each for each in text if " " <= each <= "~")
+
+
+def payload(event: VoxtraEvent, sequence: int) -> dict[str, Any]:
+    """An event as it goes out: ``id, type, session_id, sequence, timestamp, data``, JSON values only.
+
+    Args:
+        event: its own fields (``text``, ``digit`` ...) go into ``data``.
+        sequence: counts the events of its call, from 1.
+    """
+    fields = dataclasses.fields(event)
+    own = {each.name: getattr(event, each.name) for each in fields if each.name not in _BASE}
+    found: dict[str, Any] = json.loads(json.dumps({**event.data, **own}, default=str))
+    return {
+        "id": event.id,
+        "type": str(event.type),
+        "session_id": event.session_id,
+        "sequence": sequence,
+        "timestamp": event.timestamp.isoformat(timespec="milliseconds"),
+        "data": found,
+    }
+
+
+def signature_headers(secret: bytes, body: bytes, now: float | None = None) -> dict[str, str]:
+    """Headers that prove who sent ``body``; none without a secret.
+
+    ``X-Voxtra-Signature`` is the hex HMAC-SHA256 of the body. ``X-Voxtra-Signature-Timed`` is ``t=T,v1=H``: T
+    the time of sending, s since the epoch, H the hex HMAC-SHA256 of ``T.body``, which can't be replayed later.
+    """
+    if not secret:
+        return {}
+    stamp = str(int(time.time() if now is None else now))
+    return {
+        SIGNATURE_HEADER: hmac.new(secret, body, hashlib.sha256).hexdigest(),
+        TIMED_HEADER: f"t={stamp},v1={_timed(secret, stamp, body)}",
+    }
+
+
+def verify_signature(
+    secret: str | bytes,
+    body: bytes,
+    header: str,
+    *,
+    tolerance: float = 300.0,
+    now: Callable[[], float] = time.time,
+) -> bool:
+    """Whether a request is from who has the secret. For receivers.
+
+    Args:
+        secret: the ``signing_secret``.
+        body: of the request, as it came.
+        header: value of ``X-Voxtra-Signature-Timed`` (better) or of ``X-Voxtra-Signature``.
+        tolerance: how old a timed one may be, s; also how much its clock may be ahead.
+        now: the time, s since the epoch.
+    """
+    key = secret.encode() if isinstance(secret, str) else secret
+    if "=" not in header:
+        good = hmac.new(key, body, hashlib.sha256).hexdigest()
+        return hmac.compare_digest(good.encode(), header.encode())
+    parts = dict(part.partition("=")[::2] for part in header.split(","))
+    stamp = parts.get("t", "")
+    if not (stamp.isascii() and stamp.isdigit() and len(stamp) < 16) or abs(now() - int(stamp)) > tolerance:
+        return False
+    return hmac.compare_digest(_timed(key, stamp, body).encode(), parts.get("v1", "").encode())
+
+
+def _timed(secret: bytes, stamp: str, body: bytes) -> str:
+    return hmac.new(secret, stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
