@@ -19,7 +19,7 @@ DOCUMENTED = {
     "minSpeechMs": 300,
     "prefixPaddingMs": 200,
 }
-OURS = {"silenceMaxMs": 0, "silenceMinMs": 0}
+OURS = {"silenceMaxMs": 0, "silenceMinMs": 0, "backchannelMs": 0}
 """Our own settings: they change nothing unless they are set."""
 
 

@@ -57,6 +57,9 @@ FAINT = -55.0
 """Nobody speaks as softly as this over the agent."""
 LOUDER = 3
 """On a line with echo: of the last 8 frames so many must be louder than it, for a stray one is nobody."""
+BACKGROUND = 12.0
+"""So much louder than the softest quarter of what is heard beside the agent, dB, somebody at the phone is:
+voices in the background rarely are."""
 CLEAN = -35.0
 """A line that returns less than this has no echo worth thinking of."""
 
@@ -125,6 +128,9 @@ class EchoGuard:
         self._delay = 0
         self._misses = 0
         self._strange = False
+        self._beside = _Ring(4 * WINDOW)  # what was received while the agent was heard
+        self._beside_count = 0
+        self._background = SILENT
         self._louder: deque[bool] = deque([False] * 8, 8)
 
     # ---- what is sent
@@ -163,6 +169,7 @@ class EchoGuard:
         self._received.append(level if level > SILENT else SILENT)
         if self._audible_ago > DELAYS:
             return probability
+        self._hear_beside(level)
         self._since += 1
         if self._since >= EVERY:
             self._since = 0
@@ -178,6 +185,8 @@ class EchoGuard:
     def _is_caller(self, level: float) -> bool:
         louder = level > max(FAINT, self._loudest_echo())
         self._louder.append(louder)
+        if self.coupling is None and level < self._background + BACKGROUND:
+            return False
         if self._strange:
             return level > FAINT
         return louder and (self.coupling is None or sum(self._louder) >= LOUDER)
@@ -192,9 +201,15 @@ class EchoGuard:
             for _ in range(min(int(late / FRAME_MS), WINDOW + DELAYS)):
                 self._send()
                 self._received.append(SILENT)
+                self._hear_beside(SILENT)
             self._clock = now
             self._since = EVERY
         self._send()
+
+    def _hear_beside(self, level: float) -> None:
+        if self._audible_ago <= DELAYS:
+            self._beside.append(level)
+            self._beside_count += 1
 
     def _send(self) -> None:
         level = SILENT if self._paused or not self._queue else self._queue.popleft()
@@ -228,6 +243,8 @@ class EchoGuard:
         if audible < frames // 3:
             self._strange = False
             return
+        beside = sorted(self._beside.newest[-self._beside_count :].tolist())
+        self._background = beside[len(beside) // 4]
         # A steady noise is no echo: what is not above it is taken for silence.
         noise = max(SILENT + 5, sorted(self._received.newest.tolist())[WINDOW // 10] + 6)
         active = int((received > noise).sum())

@@ -201,7 +201,7 @@ def _dictation(text: str, said: Sequence[str], expect: Expect, words: Words) -> 
         letters = _letters(said, words)
         if letters and expect.length and letters >= expect.length:
             return Endpoint(ANSWERED_MS, f"letters {letters} of {expect.length}")
-        return Endpoint(DICTATED_MS, "letters") if letters else None
+        return Endpoint(DICTATED_MS, "letters")
     digits = _digits(said, words)
     if expect.kind == "digits":
         if expect.length and digits:
@@ -210,7 +210,8 @@ def _dictation(text: str, said: Sequence[str], expect: Expect, words: Words) -> 
         return Endpoint(DICTATED_MS, f"digits {digits}") if digits else None
     if _letters(said, words) >= 3:
         return Endpoint(GROUPED_MS, "letters")
-    if digits >= 3 and digits not in TELEPHONE_NUMBERS:
+    named = digits > 0 and re.search(words.asks_digits, " ".join(said)) is not None
+    if (digits >= 3 or named) and digits not in TELEPHONE_NUMBERS:
         return Endpoint(GROUPED_MS, f"digits {digits}")
     return None
 
@@ -265,6 +266,8 @@ def _phrase(text: str, said: Sequence[str], words: Words) -> Endpoint | None:
     last = said[-1]
     if any(re.search(rf"(?:^| ){end}$", joined) for end in words.finished):
         return None
+    if re.fullmatch(words.stubs, joined):
+        return Endpoint(UNFINISHED_MS, "unfinished")
     if last in words.hanging or (not asked and last in words.hanging_unless_asked):
         return Endpoint(UNFINISHED_MS, f"unfinished: {last}")
     if not asked and any(re.search(rf"(?:^| )(?:{end})$", joined) for end in words.unfinished):

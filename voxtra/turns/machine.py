@@ -14,8 +14,8 @@ feeds every 20 ms frame to :meth:`TurnMachine.frame` and, should frames stop, ca
 
 Of each turn the decisions come in this order: SpeechStarted, any number of (SpeechPaused, SpeechResumed),
 SpeechPaused, and once TurnEnded or TurnDropped. A Duck is followed by a Resume or a BargeIn in at most
-``barge_confirm_ms`` + :data:`DUCK_MS`. Words may move the end of a turn: an :data:`EndpointPolicy` looks at
-them at each pause, and TurnExtended tells when it made a difference.
+``barge_confirm_ms`` (or ``backchannel_ms``, where that is more) + :data:`DUCK_MS`. Words may move the end of a
+turn: an :data:`EndpointPolicy` looks at them at each pause, and TurnExtended tells when it made a difference.
 """
 
 from __future__ import annotations
@@ -49,8 +49,11 @@ PAUSE_MS = 200
 """Silence after which the recogniser is asked for a final transcript, in case the turn ends here."""
 RESUME_MS = 260
 """Silence after which an interruption that was not confirmed is taken for noise and the agent goes on."""
+WORDS_MS = 700
+"""How long the paused agent waits for the words of a short sound over it, before it is cancelled without."""
 DUCK_MS = 1000
-"""How long beyond ``barge_confirm_ms`` the agent stays paused for sound that neither lasts nor ends."""
+"""How long beyond ``barge_confirm_ms`` (or ``backchannel_ms``) the agent stays paused for sound that neither
+lasts nor ends."""
 TRANSCRIPT_DEADLINE_MS = 3000
 """How long a turn waits for its final transcript before it goes by what is there."""
 MAX_TURN_MS = 60_000
@@ -120,6 +123,7 @@ class TurnMachine:
         self._final = False  # a final transcript covers all speech so far
         self._barged = False  # it took the floor
         self._after_agent = False  # it began so soon after the agent's sound that it may be its echo
+        self._for_words_ms = 0.0  # voiced ms that would confirm a barge-in, if the words did too; 0 = none
         self._wanted = Endpoint(0.0)  # what the words want of the silence in this pause
         self._extended = False  # the pause outlasted the threshold, and that was told
         self._likely = ""  # the words of the LikelyEnd that holds
@@ -178,6 +182,7 @@ class TurnMachine:
             out.append(SpeechStarted(now))
         elif self._state is not _State.SPEAKING:
             self._final = False
+            self._run_ms, self._for_words_ms = self._for_words_ms, 0.0
             out.append(SpeechResumed(now))
         self._state = _State.SPEAKING
         self._last_voice = now
@@ -195,23 +200,54 @@ class TurnMachine:
     def _speech_over_agent(self, now: float, out: list[Decision]) -> None:
         if now - self._last_barge < self.settings.cancel_min_interval_ms:
             return
-        if self._run_ms >= self.settings.barge_confirm_ms:
-            self._ducked = False
-            self._agent_audible = False
-            self._agent_until = now
-            self._last_barge = now
-            self._barged = True
-            out.append(BargeIn())
+        if self._run_ms >= self._confirm_ms():
+            out.append(self._barge(now))
         elif not self._ducked and not self._duck_spent:
             self._ducked = True
             self._ducked_at = now
             self._agent_until = now
             out.append(Duck())
 
+    def _confirm_ms(self) -> float:
+        """How long speech must last to interrupt whatever its words are."""
+        settings = self.settings
+        if not settings.barge_confirm_ms or self._over_agent_words is None:
+            return settings.barge_confirm_ms
+        return max(settings.barge_confirm_ms, settings.backchannel_ms)
+
+    def _barge(self, now: float) -> BargeIn:
+        self._ducked = False
+        self._agent_audible = False
+        self._agent_until = now
+        self._last_barge = now
+        self._barged = True
+        self._for_words_ms = 0.0
+        return BargeIn()
+
+    def _judge(self, now: float) -> list[Decision]:
+        """The words of a short sound over the paused agent: an interruption, or none."""
+        over = self._ducked and self._over_agent_words is not None
+        enough = max(self._for_words_ms, self._run_ms) >= self.settings.barge_confirm_ms
+        if not over or not enough:
+            return []
+        words = self._text.split()
+        if not self._final:
+            said = len(words) > 1 and self._no_turn(self._text) is None
+            return [self._barge(now)] if said else []
+        if not words:
+            return self._close(TurnDropped("no_words", self._barged))
+        reason = self._no_turn(self._text)
+        return [self._barge(now)] if reason is None else self._close(TurnDropped(reason, self._barged))
+
     def _let_go(self, now: float, out: list[Decision]) -> None:
         """Resume after silence, or after a time in which sound neither lasted nor ended."""
-        silent = now - self._last_voice >= self._resume_ms
-        late = now - self._ducked_at >= self.settings.barge_confirm_ms + DUCK_MS
+        silence = now - self._last_voice
+        if self._for_words_ms and self._ducked and self._agent_audible:
+            if silence >= PAUSE_MS + WORDS_MS:
+                out.append(self._barge(now))  # it lasted long enough, and nothing speaks against it
+            return
+        silent = silence >= self._resume_ms
+        late = now - self._ducked_at >= self._confirm_ms() + DUCK_MS
         if silent:
             self._duck_spent = False
         elif self._ducked and late:
@@ -226,6 +262,8 @@ class TurnMachine:
 
     def _pause(self, now: float, out: list[Decision]) -> None:
         self._state = _State.PAUSING
+        confirmed = self._ducked and self._run_ms >= self.settings.barge_confirm_ms
+        self._for_words_ms = self._run_ms if confirmed else 0.0
         self._run_ms = 0.0
         self._extended = False
         out.append(SpeechPaused(now))
@@ -341,6 +379,9 @@ class TurnMachine:
         self._confidence = confidence
         self._final = is_final and self._state is not _State.SPEAKING
         out = self._withdraw() if self._likely and len(text) > len(self._likely) else []
+        out += self._judge(now)
+        if not self.speaking:
+            return out
         if self._state is _State.SPEAKING:
             return out
         self._weigh()

@@ -50,6 +50,11 @@ class TurnDetection(BaseModel):
     """Not in the documents: the silence after a complete answer ("yes" to a yes/no question), not less than
     200 is used. 0, or from ``silence_threshold_ms`` on: words never shorten the wait."""
 
+    backchannel_ms: int = Field(default=0, ge=0, le=5_000)
+    """Not in the documents: speech over the agent that ends within this time is judged by its words, while
+    the agent is paused: "mhm" lets it go on, other words interrupt it. Longer speech interrupts anyway.
+    Up to ``barge_confirm_ms`` (so, 0) words are not waited for."""
+
     def __init__(self, **fields: Any) -> None:
         try:
             super().__init__(**fields)
@@ -125,6 +130,7 @@ LISTENING = TurnDetection(
     prefix_padding_ms=300,
     silence_max_ms=1600,
     silence_min_ms=300,
+    backchannel_ms=800,
 )
 """What a handler's ``listen()`` uses: the handler asked, so a short "yes" is an answer."""
 
@@ -140,6 +146,7 @@ PRESETS: Mapping[str, TurnDetection] = {
         prefix_padding_ms=300,
         silence_max_ms=1600,
         silence_min_ms=300,
+        backchannel_ms=800,
     ),
     "browser": TurnDetection(
         response_min_speech_ms=160,
@@ -152,6 +159,7 @@ PRESETS: Mapping[str, TurnDetection] = {
         prefix_padding_ms=300,
         silence_max_ms=1400,
         silence_min_ms=250,
+        backchannel_ms=700,
     ),
     "noisy": TurnDetection(
         response_min_speech_ms=300,
@@ -164,6 +172,7 @@ PRESETS: Mapping[str, TurnDetection] = {
         prefix_padding_ms=300,
         silence_max_ms=1600,
         silence_min_ms=400,
+        backchannel_ms=900,
     ),
     "patient": TurnDetection(
         response_min_speech_ms=200,
@@ -176,6 +185,7 @@ PRESETS: Mapping[str, TurnDetection] = {
         prefix_padding_ms=400,
         silence_max_ms=2500,
         silence_min_ms=500,
+        backchannel_ms=900,
     ),
 }
 assert set(PRESETS) == set(get_args(Preset))

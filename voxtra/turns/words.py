@@ -19,6 +19,7 @@ class Words:
         hanging_unless_asked: after these it goes on, unless it is a question ("where are you from?").
         fillers: sounds of thinking.
         unfinished: ends of phrases that promise more, as patterns of a whole ending.
+        stubs: whole texts that nobody stops at, even where a recogniser writes a question mark.
         finished: ends that look unfinished and are not ("I think so").
         answers: complete answers to a yes/no question.
         polite: what may follow or precede an answer.
@@ -35,6 +36,7 @@ class Words:
     hanging_unless_asked: frozenset[str] = frozenset()
     fillers: frozenset[str] = frozenset()
     unfinished: tuple[str, ...] = ()
+    stubs: str = r"(?!)"
     finished: tuple[str, ...] = ()
     answers: frozenset[str] = frozenset()
     polite: frozenset[str] = frozenset()
@@ -89,6 +91,12 @@ ENGLISH = Words(
         r"(?:it's|that's|this is|there's|here's|there is|there are|it is|that is)",
         r"(?:calling|asking|looking|waiting|apply|pay|ask) (?:about|for|from|because)",
         r"(?:maybe|perhaps|probably|actually|basically|first|also|then|well)",
+    ),
+    stubs=(
+        r"(?:(?:hi|hello|well|so|okay|yes|and|but) )*"
+        r"(?:(?:can|could|would|will) you(?: please)?(?: tell me| give me| send me| help me with)?(?: the)?|"
+        r"(?:can|could|may|do|should) i|is there|are there|do you|did you|what about|how about|what if|"
+        r"(?:can|could) you please|i was wondering|i wanted to ask|i have a question|the reason is)"
     ),
     finished=(
         r"(?:think|hope|guess|suppose|afraid|believe) so",
