@@ -7,7 +7,11 @@ import time
 
 import pytest
 from aiohttp import web
+from fakes.anthropic_server import HELLO as CLAUDE_HELLO
+from fakes.anthropic_server import AnthropicServer
 from fakes.deepgram_server import DeepgramServer, run_server, serve
+from fakes.gemini_server import HELLO as GEMINI_HELLO
+from fakes.gemini_server import GeminiServer
 from fakes.marked_sound import hear, say
 from fakes.voice_server import VoiceServer, run_voices
 
@@ -29,10 +33,12 @@ from voxtra.speech import (
     VADStream,
     load_as,
 )
+from voxtra.speech.anthropic import AnthropicLLM
 from voxtra.speech.cartesia import CartesiaTTS
 from voxtra.speech.deepgram import DeepgramFluxSTT, DeepgramSTT
 from voxtra.speech.deepgram_voice import DeepgramTTS
 from voxtra.speech.elevenlabs import ElevenLabsTTS
+from voxtra.speech.gemini import GeminiLLM
 from voxtra.speech.intents import Intent, IntentLLM
 from voxtra.speech.openai import OpenAILLM
 from voxtra.speech.openai_speech import OpenAISTT, OpenAITTS
@@ -123,6 +129,18 @@ async def test_openais_models_pass():
     await check_llm(
         Fallback(OpenAILLM(base_url="http://127.0.0.1:9/v1"), OpenAILLM(base_url=f"{Server.url}/v1"))
     )
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("server", "hello", "make"),
+    [(AnthropicServer, CLAUDE_HELLO, AnthropicLLM), (GeminiServer, GEMINI_HELLO, GeminiLLM)],
+)
+async def test_claude_and_gemini_pass(server, hello, make):
+    fake = server()
+    runner = await fake.start()
+    fake.answers = [hello]
+    await check_llm(make(model="m", base_url=fake.url, api_key="k"))
     await runner.cleanup()
 
 

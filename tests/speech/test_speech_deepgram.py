@@ -136,6 +136,26 @@ async def test_a_server_that_says_nothing_after_the_pause_costs_little(server, m
         assert not call.errors
 
 
+async def test_words_that_are_final_before_the_pause_are_not_waited_for(server, make):
+    """Flux ends turns itself; voxtra's pause may come after that, and there is nothing left to force."""
+    server.endpointing_ms = 300
+    async with listening(make(server, final_timeout_s=5)) as call:
+        await call.speak("one two", stop=False)
+        for _ in range(65):
+            call.silence(20)
+            await asyncio.sleep(0.002)
+        await call.until(lambda: server.finals)
+        await asyncio.sleep(0.05)
+        server.answers_finalize = False
+        began = asyncio.get_running_loop().time()
+        call.stream.speech_stopped()
+        assert await call.final() == "one two"
+        assert asyncio.get_running_loop().time() - began < 0.4
+        server.answers_finalize = True
+        await call.speak("three")  # and what comes after it is not lost
+        assert await call.final(2) == "one two three"
+
+
 async def test_a_noise_that_held_no_word_is_no_error(server, make):
     server.answers_finalize = False
     async with listening(make(server, final_timeout_s=3)) as call:

@@ -264,6 +264,16 @@ async def test_cartesia_makes_the_socket_anew_when_it_was_closed_in_silence(serv
     assert server.sockets == 2
 
 
+async def test_a_socket_of_cartesia_that_says_nothing_is_not_asked_again(server, make):
+    tts = make("cartesia", first_timeout_s=0.7)
+    server.first = 5
+    with pytest.raises(TTSError, match="did not begin to answer"):
+        await say(tts)
+    server.first = 0.0
+    assert length_ms(await say(tts)) == pytest.approx(300, abs=1)
+    assert server.sockets == 2
+
+
 @pytest.mark.parametrize(
     ("message", "words"),
     [

@@ -32,6 +32,8 @@ from voxtra.speech.voices import RemoteTTS, VoiceSettings, VoiceStream
 logger = logging.getLogger(__name__)
 
 CLOSE_S = 1.0
+SILENT_S = 0.5
+"""A socket that says nothing for so long after a request is not asked again: it may be half dead."""
 MAX_WAITING = 4096
 """Messages of an utterance that wait to be read: some minutes of speech. One that reads slower is ended."""
 
@@ -120,10 +122,10 @@ class CartesiaTTS(RemoteTTS):
 
     async def _connected(self) -> _Socket:
         async with self._connecting:
-            if self._socket is None or self._socket.over is not None:
+            if self._socket is None or self._socket.over is not None or self._socket.retired:
                 stale, self._socket = self._socket, None
-                if stale is not None:
-                    await stale.close()
+                if stale is not None and not stale.contexts:
+                    await stale.close()  # else whoever speaks on it last closes it
                 connection = await self._client.tts.websocket_connect(
                     websocket_connection_options={"compression": None}  # sound does not get smaller by it
                 ).enter()
@@ -138,14 +140,18 @@ class _Socket:
         self.connection = connection
         self.contexts: dict[str, asyncio.Queue[Any]] = {}
         self.over: Exception | None = None
+        self.retired = False
+        self.heard_at = 0.0
         self._name = name
-        self._reader = asyncio.get_running_loop().create_task(self._read())
+        self._loop = asyncio.get_running_loop()
+        self._reader = self._loop.create_task(self._read())
 
     async def _read(self) -> None:
         try:
             while True:
                 try:
                     message = await self.connection.recv()
+                    self.heard_at = self._loop.time()
                 except ValueError:  # no JSON: it can't be told whose it was
                     logger.warning("%s sent what is no JSON", self._name)
                     continue
@@ -204,6 +210,7 @@ class _Context(VoiceStream):
         self._id = str(uuid.uuid4())
         self._messages: asyncio.Queue[Any] = asyncio.Queue(MAX_WAITING)
         self._over = False
+        self._asked_at = asyncio.get_running_loop().time()
         socket.contexts[self._id] = self._messages
 
     async def ask(self, request: Mapping[str, Any]) -> None:
@@ -251,11 +258,15 @@ class _Context(VoiceStream):
 
     async def end(self) -> None:
         """Forget the utterance; the server is told to stop when it is not done."""
-        waiting = self._socket.contexts.pop(self._id, None)
-        if waiting is None or self._over or self._socket.over is not None:
-            return
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                await self._socket.connection.send({"cancel": True, "context_id": self._id})
-        except Exception as problem:  # noqa: BLE001 - whoever speaks next learns that the socket is gone
-            self._socket.end(problem)
+        socket = self._socket
+        waiting = socket.contexts.pop(self._id, None)
+        if waiting is not None and not self._over and socket.over is None:
+            if socket.heard_at < self._asked_at < asyncio.get_running_loop().time() - SILENT_S:
+                socket.retired = True
+            try:
+                async with asyncio.timeout(CLOSE_S):
+                    await socket.connection.send({"cancel": True, "context_id": self._id})
+            except Exception as problem:  # noqa: BLE001 - whoever speaks next learns that the socket is gone
+                socket.end(problem)
+        if socket.retired and not socket.contexts:
+            await socket.close()

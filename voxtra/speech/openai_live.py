@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -72,8 +73,9 @@ class OpenAILiveSTT(SocketSTT):
         self.settings = read_settings(OpenAILiveSettings, config, options, of=of)
         self.name = f"openai ({self.settings.model}, live)"
         url = check_url(self.settings.websocket_base_url, "websocket_base_url", ("ws", "wss"), of=of)
-        if url is None and self.settings.base_url is not None:
-            url = websocket_url(self.settings.base_url)
+        base = self.settings.base_url or os.environ.get("OPENAI_BASE_URL")
+        if url is None and base:
+            url = websocket_url(base)  # the SDK itself would make wss:// of any address
         import_sdk("openai", "websockets", what="the OpenAI client", extra="openai")
         self._client = make_client(self.settings, of=of, websocket_url=url)
 

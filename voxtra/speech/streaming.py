@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 PREROLL_MS = 500
 SLACK_MS = 300.0
 """How much earlier than the pause an answer to it may end: servers count in steps of their own."""
+COVERED_MS = 100.0
+"""A VAD reports a pause well after the last word: a server that heard to here has heard that word."""
 BURST_MS = 200
 """Most sound in one message."""
 CLOSE_S = 1.0
@@ -210,6 +212,11 @@ class SocketSTTStream(STTStream):
         if self._tape.start == self._tape.end:  # nothing that is not final already
             self._answer()
             return
+        if self._covered():
+            self._answer()  # and ask all the same: words that still come supersede this
+            self._finish_wanted = True
+            self._wake.set()
+            return
         limit = self._engine.settings.final_timeout_s
         self._finish_wanted = True
         self._timers = [
@@ -275,6 +282,11 @@ class SocketSTTStream(STTStream):
         self._answered = True
         self._tell(self._text.transcript(is_final=True))
 
+    def _covered(self) -> bool:
+        """All words are final, and the server has heard the caller fall silent."""
+        heard = self._pause is not None and self._heard_to >= self._ms(self._pause) - COVERED_MS
+        return heard and self._text.known and not self._text.open
+
     def _settled(self) -> None:
         """A server that has nothing to add, or heard no word in a noise, may keep silent (Deepgram does)."""
         there = self._pause is not None and self._heard_to >= self._ms(self._pause) - SLACK_MS
@@ -309,7 +321,7 @@ class SocketSTTStream(STTStream):
         complete = heard.is_final and (
             end >= self._ms(self._pause) - 1 or (heard.answers and (near or not self._finishes))
         )
-        if complete if not self._answered else (changed and heard.is_final):
+        if (complete or self._covered()) if not self._answered else (changed and heard.is_final):
             self._answer()
         elif changed and not self._answered and self._text.known:
             self._tell(self._text.transcript(is_final=False))
@@ -352,7 +364,7 @@ class SocketSTTStream(STTStream):
         except Exception as problem:  # noqa: BLE001 - somebody else's provider: told to the call
             return self._as_ours(problem)
         try:
-            self._base = self._ms(self._tape.rewind())
+            self._base = self._heard_to = self._ms(self._tape.rewind())
             self._finishes = 0
             self._finish_wanted = self._pause is not None and not self._answered
             self._connected = True

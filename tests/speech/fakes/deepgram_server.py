@@ -23,6 +23,8 @@ class DeepgramServer:
         self.garbage: list[str] = []  # sent before anything else
         self.error: dict | None = None
         self.interim_every_ms = 200
+        self.endpointing_ms: int | None = None  # /v1: a silence after which words are final by themselves
+        self.finals = 0  # results that were final by themselves
 
     def refusal(self) -> web.Response | None:
         what = self.refuse.pop(0) if self.refuse else self.refuse_always
@@ -133,7 +135,13 @@ class V1(Talk):
             self.final_to = end
 
     async def sound(self) -> None:
-        if not self.server.silent and self.ms() - self.told >= self.server.interim_every_ms:
+        if self.server.silent:
+            return
+        words, limit = self.words(self.final_to), self.server.endpointing_ms
+        if limit is not None and words and self.ms() - words[-1][2] * 1000 >= limit:
+            await self.result(final=True)
+            self.server.finals += 1
+        elif self.ms() - self.told >= self.server.interim_every_ms:
             self.told = self.ms()
             await self.result(final=False)
 
@@ -178,6 +186,7 @@ class Flux(Talk):
         words = self.words(self.final_to)
         if words and self.ms() / 1000 - words[-1][2] >= 1.0:
             await self.info("EndOfTurn", trigger="model")
+            self.server.finals += 1
         elif self.ms() - self.told >= 200:
             self.told = self.ms()
             await self.info("Update")
