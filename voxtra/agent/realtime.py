@@ -49,6 +49,7 @@ from voxtra.turns import (
     TurnEnded,
     TurnMachine,
 )
+from voxtra.turns.echo import EchoGuard
 from voxtra.types import Message
 
 log = logging.getLogger("voxtra.agent")
@@ -125,6 +126,7 @@ class RealtimePipeline:
             decide=self._decided,
             partial=lambda transcript: None,
             failed=self._ear_failed,
+            echo=EchoGuard(),
         )
         self._stopped: asyncio.Future[None] = self._loop.create_future()
         self._changed = asyncio.Event()
@@ -137,6 +139,7 @@ class RealtimePipeline:
         self._asked = False  # a reply is wanted of which nothing is known yet
         self._owed = False  # one is to be asked for when the caller's turn comes to nothing
         self._unanswered: tuple[list[bytes], Message] | None = None
+        self._held_back = False  # the model's sound was paused for what may be a turn
         self._failures = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -336,8 +339,10 @@ class RealtimePipeline:
     def _decided(self, decision: Decision, now: float) -> None:
         match decision:
             case SpeechStarted():
+                self._held_back = False
                 self._emit(VoxtraEvent(type=EventType.USER_SPEECH_STARTED))
             case Duck():
+                self._held_back = True
                 self.line.pause()
             case Resume():
                 self.line.resume()
@@ -351,6 +356,9 @@ class RealtimePipeline:
                 if self._link.stream is not None and not self._provider.ends_turns:
                     self._link.stream.clear()
                 self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data={"dropped": reason}))
+                if (self._held_back or interrupted) and reason != "stopped":
+                    data = {"reason": reason, "stopped": interrupted}
+                    self._emit(VoxtraEvent(type=EventType.FALSE_INTERRUPTION, data=data))
                 if (interrupted or self._owed) and not self._ears.deaf:
                     self._ask(GO_ON if interrupted else "")
             case _:
@@ -478,8 +486,9 @@ class RealtimePipeline:
         self._playing.end_reply(event.reply)
         if reply.say is not None:
             reply.say.ended = True
-        if event.reason == "failed":
-            self._reply_failed(event.detail, reply)
+        empty = event.reason == "finished" and not (reply.message or reply.tools or reply.cut)
+        if event.reason == "failed" or (empty and reply.say is None):
+            self._reply_failed(event.detail or "there was nothing in it", reply)
         elif event.reason == "finished":
             self._failures = 0
             self.agent.times.llm_done()
