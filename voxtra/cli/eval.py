@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from voxtra.app import VoxtraApp
     from voxtra.config import LLMConfig
     from voxtra.evaluation import Outcome, Scenario
+    from voxtra.evaluation.live import LivePlayer
     from voxtra.speech.base import LLM
 
 _PAGE = "index.html"
@@ -43,6 +45,9 @@ def command(
             show_default=False,
         ),
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Real calls: a private Asterisk, synthesised speech, real time.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     html: Annotated[
         Path | None,
@@ -58,9 +63,11 @@ def command(
     Examples:
       voxtra eval examples/scenarios
       voxtra eval tests/calls --app app:app --html build/eval
+      voxtra eval examples/scenarios/live --live
       voxtra eval angry_customer.yaml --llm openai:gpt-5-mini
     """
     from voxtra.evaluation import evaluate, load_scenarios
+    from voxtra.evaluation.play import play_text
     from voxtra.evaluation.report import as_json as told
     from voxtra.evaluation.report import as_lines, as_page, summary
     from voxtra.recording.timeline import save_text
@@ -76,7 +83,9 @@ def command(
             for line in as_lines(outcome):
                 typer.echo(line)
 
-    outcomes = evaluate(found, _Apps(app), make_llm=_model(found, llm), done=show)
+    with contextlib.ExitStack() as stack:
+        play = stack.enter_context(_live_player()) if live else play_text
+        outcomes = evaluate(found, _Apps(app), make_llm=_model(found, llm), play=play, done=show)
     if html is not None:
         save_text(html / _PAGE, as_page(outcomes))
     if as_json:
@@ -86,6 +95,12 @@ def command(
         if html is not None:
             typer.echo(f"{html / _PAGE} has all of it")
     return EXIT_OK if all(outcome.passed for outcome in outcomes) else EXIT_FAILED
+
+
+def _live_player() -> LivePlayer:
+    from voxtra.evaluation.live import LivePlayer
+
+    return LivePlayer()
 
 
 class _Apps:
