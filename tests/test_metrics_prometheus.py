@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from test_metrics_call import shop
 
-from voxtra import VoxtraApp
+from voxtra import VoxtraApp, serving
 from voxtra.ari import ConnectionState
 from voxtra.errors import LLMError, MissingExtraError
 from voxtra.health import METRICS_TYPE, HealthServer
@@ -125,6 +125,18 @@ async def test_it_is_served_beside_health() -> None:
             assert response.headers["Content-Type"] == METRICS_TYPE
             assert "voxtra_event_loop_lag_seconds" in await response.text()
         await asyncio.sleep(0)
+
+
+async def test_apps_that_are_run_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = app_of(shop)
+    server = HealthServer("127.0.0.1", 0, lambda: {"ready": True})
+    render = serving._metrics([app], server)
+    assert render is not None
+    async with server:
+        assert 'voxtra_calls_active{app="voxtra"} 0.0' in render()
+        assert "voxtra_event_loop_lag_seconds" in render()
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    assert serving._metrics([app], server) is None
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
