@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -11,6 +13,9 @@ from voxtra.turns import (
     BargeIn,
     Decision,
     Duck,
+    Endpoint,
+    LikelyEnd,
+    LikelyEndWithdrawn,
     Resume,
     SpeechPaused,
     SpeechResumed,
@@ -18,6 +23,8 @@ from voxtra.turns import (
     TurnDetection,
     TurnDropped,
     TurnEnded,
+    TurnExtended,
+    TurnMachine,
 )
 from voxtra.turns.machine import DUCK_MS, MAX_TURN_MS, TRANSCRIPT_DEADLINE_MS
 
@@ -41,6 +48,8 @@ class Watched(Feed):
         self.interruptible = True
         self.barged = False
         self.last_barge = self.last_end = float("-inf")
+        self.likely = ""
+        self.machine = TurnMachine(settings, endpoint=wish, over_agent=over_agent)
 
     def keep(self, decisions: list[Decision]) -> list[Decision]:
         for decision in decisions:
@@ -50,7 +59,7 @@ class Watched(Feed):
         assert self.machine.ducked == (self.ducked_at is not None)
         if self.ducked_at is not None:
             assert self.state != "quiet"
-            assert self.now - self.ducked_at < limits.barge_confirm_ms + DUCK_MS
+            assert self.now - self.ducked_at < max(limits.barge_confirm_ms, limits.backchannel_ms) + DUCK_MS
         return super().keep(decisions)
 
     def check(self, decision: Decision) -> None:
@@ -69,13 +78,28 @@ class Watched(Feed):
             assert self.interruptible
             assert self.now - self.last_barge >= limits.cancel_min_interval_ms
             self.ducked_at, self.audible, self.barged, self.last_barge = None, False, True, self.now
+        elif isinstance(decision, LikelyEnd):
+            assert self.state == "paused"
+            assert not self.likely
+            assert decision.text.strip()
+            self.likely = decision.text
+        elif isinstance(decision, LikelyEndWithdrawn):
+            assert self.likely
+            self.likely = ""
+        elif isinstance(decision, TurnExtended):
+            assert self.state == "paused"
+            assert limits.silence_threshold_ms < decision.silence_ms <= limits.silence_max_ms
         else:
             self.state = ORDER[self.state][type(decision)]
         if isinstance(decision, SpeechStarted):
             self.started_at, self.barged = self.now, False
         if isinstance(decision, TurnDropped | TurnEnded):
             assert decision.interrupted == self.barged
+        if isinstance(decision, TurnDropped):
+            assert not self.likely
         if isinstance(decision, TurnEnded):
+            assert self.likely in ("", decision.text)
+            self.likely = ""
             assert decision.text.strip()
             assert decision.started_at == self.started_at <= decision.speech_ended_at <= decision.decided_at
             assert decision.speech_ended_at - self.started_at + 20 >= limits.response_min_speech_ms
@@ -90,7 +114,17 @@ class Watched(Feed):
     def patience(self) -> float:
         """ms of silence after which every turn is over."""
         limits = self.machine.settings
-        return max(limits.silence_threshold_ms + TRANSCRIPT_DEADLINE_MS, limits.commit_min_interval_ms)
+        silence = max(limits.silence_threshold_ms, limits.silence_max_ms)
+        return max(silence + TRANSCRIPT_DEADLINE_MS, limits.commit_min_interval_ms)
+
+
+def wish(text: str, final: bool) -> Endpoint | None:
+    """A policy that wants what the words say, sensible or not."""
+    return Endpoint(float(text.split()[1]), "as it says") if text.startswith("wait ") else None
+
+
+def over_agent(text: str) -> Literal["echo", "backchannel"] | None:
+    return {"mhm": "backchannel", "echo": "echo"}.get(text)  # type: ignore[return-value]
 
 
 LIMITS = st.builds(
@@ -102,6 +136,9 @@ LIMITS = st.builds(
     tts_guard_ms=st.sampled_from([0, 200, 1000]),
     silence_threshold_ms=st.sampled_from([100, 230, 500, 1500]),
     min_speech_ms=st.sampled_from([0, 300, 700]),
+    silence_max_ms=st.sampled_from([0, 1600]),
+    silence_min_ms=st.sampled_from([0, 100, 300]),
+    backchannel_ms=st.sampled_from([0, 500, 900]),
 )
 MANY = st.sampled_from([20, 60, 100, 180, 200, 220, 260, 300, 520, 900])
 LOUDNESS = st.sampled_from([0.0, 0.3, 0.6, 0.9])
@@ -132,7 +169,10 @@ class EveryOrder(RuleBasedStateMachine):
     def no_frames(self, ms: int) -> None:
         self.feed.ticks(ms, step=ms)
 
-    @rule(text=st.sampled_from(["", " ", "well"]), final=st.booleans())
+    @rule(
+        text=st.sampled_from(["", " ", "well", "mhm", "echo", "wait 0", "wait 1000", "wait 99999"]),
+        final=st.booleans(),
+    )
     def transcript(self, text: str, final: bool) -> None:
         (self.feed.final if final else self.feed.partial)(text)
 
@@ -168,5 +208,5 @@ class EveryOrder(RuleBasedStateMachine):
         assert [d.text for d in out if isinstance(d, TurnEnded)] == ["can you hear me"]
 
 
-EveryOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+EveryOrder.TestCase.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
 TestEveryOrder = EveryOrder.TestCase

@@ -266,7 +266,8 @@ def _phrase(text: str, said: Sequence[str], words: Words) -> Endpoint | None:
     last = said[-1]
     if any(re.search(rf"(?:^| ){end}$", joined) for end in words.finished):
         return None
-    if re.fullmatch(words.stubs, joined):
+    sentence = " ".join(plain(re.split(r"(?<=[.!?])\s+", bare)[-1]))
+    if re.fullmatch(words.stubs, sentence):
         return Endpoint(UNFINISHED_MS, "unfinished")
     if last in words.hanging or (not asked and last in words.hanging_unless_asked):
         return Endpoint(UNFINISHED_MS, f"unfinished: {last}")

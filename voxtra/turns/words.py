@@ -19,7 +19,7 @@ class Words:
         hanging_unless_asked: after these it goes on, unless it is a question ("where are you from?").
         fillers: sounds of thinking.
         unfinished: ends of phrases that promise more, as patterns of a whole ending.
-        stubs: whole texts that nobody stops at, even where a recogniser writes a question mark.
+        stubs: whole sentences that nobody stops at, even where a recogniser writes a question mark.
         finished: ends that look unfinished and are not ("I think so").
         answers: complete answers to a yes/no question.
         polite: what may follow or precede an answer.
@@ -83,7 +83,6 @@ ENGLISH = Words(
         r"i (?:would|'d) like(?: to)?",
         r"i'd like(?: to)?",
         r"(?:i|we) (?:want|need|have|wanted|was wondering|was|think|mean|guess)(?: to| that| if)?",
-        r"(?:can|could|would|will|do|does|did|are|is|have|may|should) (?:you|i|we|they|it|there)(?: please)?",
         r"(?:let me|let's) (?:see|think|check|look|have a look)",
         r"(?:hold on|one moment|one second|just a (?:moment|second|minute)|give me a (?:moment|second))",
         r"(?:kind|sort|type|lot|couple|number|part|because|instead|out) of",
@@ -95,8 +94,8 @@ ENGLISH = Words(
     stubs=(
         r"(?:(?:hi|hello|well|so|okay|yes|and|but) )*"
         r"(?:(?:can|could|would|will) you(?: please)?(?: tell me| give me| send me| help me with)?(?: the)?|"
-        r"(?:can|could|may|do|should) i|is there|are there|do you|did you|what about|how about|what if|"
-        r"(?:can|could) you please|i was wondering|i wanted to ask|i have a question|the reason is)"
+        r"(?:can|could|would|will|do|does|did|are|is|have|may|should) (?:you|i|we|they|it|there)(?: please)?|"
+        r"what about|how about|what if|i was wondering|i wanted to ask|i have a question|the reason is)"
     ),
     finished=(
         r"(?:think|hope|guess|suppose|afraid|believe) so",
@@ -105,7 +104,7 @@ ENGLISH = Words(
         r"(?:i|we|they|you|he|she|it) (?:do|does|did|don't|am|are|was|will|can|could|would|should|have)",
         r"(?:what|where|who|how) (?:is|are|was|were) (?:it|that|they|you)",
         r"(?:that's|it's|that is|it is) (?:it|all|that|right|fine)",
-        r"(?:come|log|go|carry|hold|move|switch|turn|put me|sign) (?:in|on)",
+        r"(?:come|log|go|carry|move|switch|turn|put me|sign) (?:in|on)",
         r"what (?:it|that|this) (?:is|was|does)",
         r"as well",
     ),
