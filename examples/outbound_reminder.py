@@ -15,15 +15,14 @@ app = VoxtraApp(stt="local", tts="local", vad="local")
 
 
 async def remind(endpoint: str, when: str) -> str:
-    """What came of it: ``yes``, ``no``, ``unsure``, ``message``, ``hangup``, or why nobody answered."""
+    """``yes``, ``no``, ``unsure``, ``message``, ``hangup``; or ``busy``, ``no_answer``, ``rejected``, ``failed``."""
     try:
         call = await app.originate(endpoint, timeout=30, caller_id="Acme <4711>")
     except OriginateError as error:
-        return error.outcome  # busy, no_answer, rejected or failed
+        return error.outcome
     try:
-        if (await call.detect_machine()).who == "machine":
-            return await leave_message(call, when)
-        return await ask(call, when)
+        answered = await call.detect_machine()
+        return await (leave_message if answered.who == "machine" else ask)(call, when)
     except CallEndedError:
         return "hangup"
     finally:
@@ -31,6 +30,7 @@ async def remind(endpoint: str, when: str) -> str:
 
 
 async def ask(call: CallSession, when: str) -> str:
+    await call.listen(timeout=0.1)  # the "Hello?" they answered with is no answer to what is asked now
     await call.say(f"Hello, this is Acme. You have an appointment {when}. Will you come?")
     for again in ("Sorry, will you come? Please say yes or no.", ""):
         said = await call.listen(timeout=6)

@@ -226,7 +226,7 @@ async def test_outbound_reminder_and_a_person(asterisk: PrivateAsterisk, answer:
         await phone.says(call, "Hello?")
         await words(rig, "Will you come?")
         await phone.says(call, {"yes": "Yes, I will.", "no": "No, I can not come."}[answer])
-        assert await reminding == answer
+        assert await reminding == answer, [(str(e.type), e.data, getattr(e, "text", "")) for e in rig.events]
         await call.ended()
     assert "appointment tomorrow at nine" in said(rig)
     assert said(rig).endswith("Thank you. Goodbye.")
