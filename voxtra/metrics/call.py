@@ -91,7 +91,7 @@ class CallMetrics:
         turns_total: of the caller.
         interruptions: how often the caller stopped the agent.
         false_interruptions: those of them that no words came of (a cough that lasted).
-        backchannels: sounds of the caller over the agent that did not stop it for good.
+        backchannels: sounds of the caller that made the agent pause, and no more (a cough, "mhm").
         characters: spoken by the agent, and heard.
         tool_calls: tools that were run.
         errors: provider and handler errors by their type.

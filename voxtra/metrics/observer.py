@@ -52,9 +52,6 @@ class CallMeter:
         self._turn: TurnMetrics | None = None
         self._tools: dict[str, ToolMetrics] = {}
         self._spoken_in: TurnMetrics | None = None
-        self._speaking = False
-        self._over_agent = False
-        self._cut_by_voice = False
 
     @property
     def metrics(self) -> CallMetrics:
@@ -107,20 +104,14 @@ class CallMeter:
 
     # ---- the caller
 
-    def _caller_speaks(self, event: VoxtraEvent) -> None:
-        self._over_agent, self._cut_by_voice = self._speaking, False
-
     def _interrupted(self, event: VoxtraEvent) -> None:
         self._metrics.interruptions += 1
-        self._cut_by_voice = self._over_agent
 
-    def _caller_done(self, event: VoxtraEvent) -> None:
-        if "dropped" in event.data:
-            if self._cut_by_voice:
-                self._metrics.false_interruptions += 1
-            elif self._over_agent:
-                self._metrics.backchannels += 1
-        self._over_agent = self._cut_by_voice = False
+    def _interrupted_for_nothing(self, event: VoxtraEvent) -> None:
+        if event.data.get("stopped"):
+            self._metrics.false_interruptions += 1
+        else:
+            self._metrics.backchannels += 1
 
     def _turn_ended(self, event: VoxtraEvent) -> None:
         metrics, data = self._metrics, event.data
@@ -154,13 +145,13 @@ class CallMeter:
             tool.outcome, tool.ms = str(event.data["outcome"]), float(event.data["ms"])
 
     def _agent_speaks(self, event: VoxtraEvent) -> None:
-        self._speaking, self._spoken_in = True, self._turn
+        self._spoken_in = self._turn
         latency = event.data.get("latency") or {}
         if self._turn is not None and latency and not self._turn.wait:
             self._turn.wait = dict(latency)
 
     def _agent_done(self, event: VoxtraEvent) -> None:
-        turn, self._speaking, self._spoken_in = self._spoken_in, False, None
+        turn, self._spoken_in = self._spoken_in, None
         heard = len(str(event.data.get("heard", "")))
         self._metrics.characters += heard
         if turn is not None:
@@ -197,9 +188,8 @@ _TAKERS: dict[EventType, Callable[[CallMeter, VoxtraEvent], None]] = {
     EventType.CALL_ENDED: CallMeter._ended,
     EventType.MEDIA_STARTED: CallMeter._media_began,
     EventType.ERROR: CallMeter._failed,
-    EventType.USER_SPEECH_STARTED: CallMeter._caller_speaks,
-    EventType.USER_SPEECH_ENDED: CallMeter._caller_done,
     EventType.BARGE_IN: CallMeter._interrupted,
+    EventType.FALSE_INTERRUPTION: CallMeter._interrupted_for_nothing,
     EventType.TURN_ENDED: CallMeter._turn_ended,
     EventType.AGENT_RESPONSE: CallMeter._replied,
     EventType.TOOL_STARTED: CallMeter._tool_began,

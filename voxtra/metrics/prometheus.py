@@ -113,7 +113,8 @@ class PrometheusMetrics:
         name = app.app_name
         self._apps.append(app)
         app.on()(partial(self._take, name))
-        self._reconnects.labels(name)
+        for each in (self._reconnects, self._turns, self._interruptions, self._false, self._characters):
+            each.labels(name)  # 0 is a figure too
         self._to_state(name, ConnectionState.CLOSED)
 
         def connected() -> None:
@@ -159,6 +160,8 @@ class PrometheusMetrics:
                 self._turns.labels(app).inc()
             case VoxtraEvent(type=EventType.BARGE_IN):
                 self._interruptions.labels(app).inc()
+            case VoxtraEvent(type=EventType.FALSE_INTERRUPTION) if data.get("stopped"):
+                self._false.labels(app).inc()
             case VoxtraEvent(type=EventType.TOOL_ENDED):
                 self._tools.labels(app, data["name"], data["outcome"]).observe(data["ms"] / 1000)
             case ErrorEvent():
@@ -170,7 +173,6 @@ class PrometheusMetrics:
 
     def _ended(self, app: str, event: CallEndedEvent, figures: dict[str, Any]) -> None:
         self._calls.labels(app, figures["direction"], figures["outcome"], event.reason).inc()
-        self._false.labels(app).inc(figures["false_interruptions"])
         if figures["answer_delay_ms"] is not None:
             self._delay.labels(app).observe(figures["answer_delay_ms"] / 1000)
             self._duration.labels(app).observe(event.duration_seconds)
