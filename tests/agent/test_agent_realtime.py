@@ -465,11 +465,15 @@ async def test_a_reply_that_fails_is_asked_for_again_and_not_for_ever(server, ta
         await asyncio.wait_for(call.task, 5)
 
 
-async def test_a_provider_that_refuses_is_told_at_once(server, talk):
+async def test_a_provider_that_refuses_is_told_at_once(server):
     server.refuse = [(401, {"error": {"message": "Incorrect API key"}})]
-    call = await talk()
+    provider = OpenAIRealtime(websocket_base_url=server.url)
+    call = Talk(server, Wire(), provider)
+    assert (await call.pipeline.say("Welcome.")).reason == "failed"
     with pytest.raises(LLMError, match="Incorrect API key"):
         await asyncio.wait_for(call.task, 5)
+    await call.line.close()
+    await provider.close()
 
 
 @pytest.mark.parametrize("moment", ["before", "asked", "speaking", "connecting"])

@@ -214,7 +214,7 @@ async def converse(script, seed):
 def check_quiet(pipeline, line, agent, model, played):
     assert not pipeline.busy
     assert not line.paused
-    assert not pipeline._machine.speaking
+    assert not pipeline._caller.speaking
     said = [m for m in agent.history if m["role"] == "assistant" and m["content"]]
     words = {}
     for item, (all_words, _) in model.items.items():

@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, TypeVar
 
 from voxtra.agent.client import AgentClient
-from voxtra.agent.ears import Ears
 from voxtra.agent.mouth import SayResult
-from voxtra.agent.realtime_ears import CallerWords, Turns
+from voxtra.agent.realtime_caller import Caller
+from voxtra.agent.realtime_ears import CallerWords
 from voxtra.agent.realtime_link import Link
 from voxtra.agent.realtime_playing import Playing
 from voxtra.agent.realtime_reply import Reply, Say
@@ -37,20 +37,8 @@ from voxtra.speech.base import (
     StreamLost,
     StreamProblem,
 )
-from voxtra.speech.local import local_vad
-from voxtra.turns import (
-    BargeIn,
-    Decision,
-    Duck,
-    Resume,
-    SpeechStarted,
-    TurnDetection,
-    TurnDropped,
-    TurnEnded,
-    TurnMachine,
-)
-from voxtra.turns.echo import EchoGuard
-from voxtra.types import Message
+from voxtra.turns import TurnDetection, TurnEnded
+from voxtra.types import EndReason, Message
 
 log = logging.getLogger("voxtra.agent")
 
@@ -107,7 +95,6 @@ class RealtimePipeline:
         self._emit = emit
         self._tools = ToolRuns(agent, on_tool)
         self._loop = asyncio.get_running_loop()
-        self._machine = TurnMachine(turns)
         self._playing = Playing(line, agent, on_audible=self._audible, on_heard=self._settle)
         self._link = Link(
             line,
@@ -117,16 +104,8 @@ class RealtimePipeline:
             language=language,
             on_event=self._event,
         )
-        self._turns = Turns(self._link.push, whole=provider.ends_turns)
-        self._ears = Ears(
-            line,
-            self._machine,
-            vad or local_vad(light=True),
-            self._turns,
-            decide=self._decided,
-            partial=lambda transcript: None,
-            failed=self._ear_failed,
-            echo=EchoGuard(),
+        self._caller = Caller(
+            line, turns, self, push=self._link.push, whole=provider.ends_turns, vad=vad, emit=emit
         )
         self._stopped: asyncio.Future[None] = self._loop.create_future()
         self._changed = asyncio.Event()
@@ -139,7 +118,6 @@ class RealtimePipeline:
         self._asked = False  # a reply is wanted of which nothing is known yet
         self._owed = False  # one is to be asked for when the caller's turn comes to nothing
         self._unanswered: tuple[list[bytes], Message] | None = None
-        self._held_back = False  # the model's sound was paused for what may be a turn
         self._failures = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -200,15 +178,12 @@ class RealtimePipeline:
     @property
     def deaf(self) -> bool:
         """True while what comes from the line is not the caller speaking to us (on hold, bridged away)."""
-        return self._ears.deaf
+        return self._caller.deaf
 
     @deaf.setter
     def deaf(self, deaf: bool) -> None:
-        self._ears.deaf = deaf
-        if deaf:
-            now = self._loop.time() * 1000
-            self._ears.act(self._machine.stop(), now)
-        elif self._owed and self._link.stream is not None:
+        self._caller.deaf = deaf
+        if not deaf and self._owed and self._link.stream is not None:
             self._ask()
 
     def stop(self) -> None:
@@ -281,8 +256,8 @@ class RealtimePipeline:
             self._commit(unanswered)
         elif again and self._owed:
             self._ask(AGAIN)
-        if self._machine.speaking and self._turns.stream is not None:
-            for pcm in self._turns.stream.sound:
+        if self._caller.speaking:
+            for pcm in self._caller.sound:
                 self._link.push(pcm)
         for tag, say in self._says.items():
             if not say.ended and not say.done.done():
@@ -310,7 +285,7 @@ class RealtimePipeline:
         self._settle()
 
     async def _end(self) -> None:
-        await self._ears.close()
+        await self._caller.close()
         await self._link.close()
         for reply in self._replies.values():
             for _, task in reply.tools:
@@ -321,8 +296,9 @@ class RealtimePipeline:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        reason: EndReason = "interrupted" if self._stopped.done() else "failed"
         for say in self._says.values():
-            say.settle("hangup" if self.line.closed.done() else "interrupted")
+            say.settle("hangup" if self.line.closed.done() else reason)
         self.stop()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -332,51 +308,36 @@ class RealtimePipeline:
 
     # ---- the caller
 
-    def _ear_failed(self, error: Exception) -> None:
+    def caller_lost(self, error: Exception) -> None:
         """A detector with a flaw hears nobody any more: then there is no conversation."""
         self._link.give_up(LLMError(str(error)))
 
-    def _decided(self, decision: Decision, now: float) -> None:
-        match decision:
-            case SpeechStarted():
-                self._held_back = False
-                self._emit(VoxtraEvent(type=EventType.USER_SPEECH_STARTED))
-            case Duck():
-                self._held_back = True
-                self.line.pause()
-            case Resume():
-                self.line.resume()
-            case BargeIn():
-                self.interrupt()
-                if self._flushing is None:
-                    self.line.resume()
-            case TurnEnded():
-                self._turn_ended(decision)
-            case TurnDropped(reason=reason, interrupted=interrupted):
-                if self._link.stream is not None and not self._provider.ends_turns:
-                    self._link.stream.clear()
-                self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data={"dropped": reason}))
-                if (self._held_back or interrupted) and reason != "stopped":
-                    data = {"reason": reason, "stopped": interrupted}
-                    self._emit(VoxtraEvent(type=EventType.FALSE_INTERRUPTION, data=data))
-                if (interrupted or self._owed) and not self._ears.deaf:
-                    self._ask(GO_ON if interrupted else "")
-            case _:
-                pass
+    def caller_cut_in(self) -> bool:
+        """A barge-in. True when the line is being silenced."""
+        self.interrupt()
+        return self._flushing is not None
+
+    def caller_was_none(self, interrupted: bool) -> None:
+        """A cough. If the model was cut off for it, it takes the floor again."""
+        if self._link.stream is not None and not self._provider.ends_turns:
+            self._link.stream.clear()
+        if (interrupted or self._owed) and not self._caller.deaf:
+            self._ask(GO_ON if interrupted else "")
 
     @property
     def _interruptible(self) -> bool:
         return self._playing.interruptible and all(r.interruptible for r in self._replies.values())
 
-    def _turn_ended(self, turn: TurnEnded) -> None:
+    def caller_done(self, turn: TurnEnded, sound: list[bytes]) -> None:
+        """A turn of the caller; where the provider ends turns it is told by it, and only timed here."""
         now = self._loop.time() * 1000
         data = {
             "started_ms_ago": round(now - turn.started_at),
             "ended_ms_ago": round(now - turn.speech_ended_at),
             "interrupted": turn.interrupted,
         }
-        self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data=data))
         if self._provider.ends_turns:
+            self._emit(VoxtraEvent(type=EventType.TURN_ENDED, data=data))
             self._new_times(turn)
             return
         if self.busy and not self._interruptible:
@@ -389,15 +350,13 @@ class RealtimePipeline:
         if self.busy:
             self._cut()  # a reply to what was said before, and the caller has gone on
         self._new_times(turn)
-        message = self._words.begin()
-        sound = list(self._turns.stream.sound) if self._turns.stream is not None else []
-        self._commit((sound, message))
+        self._commit((sound, self._words.begin()))
 
     def _new_times(self, turn: TurnEnded) -> None:
         self.agent.times = TurnTimes(
             speech_ended_at=turn.speech_ended_at,
             decided_at=turn.decided_at,
-            silence_ms=self._machine.settings.silence_threshold_ms,
+            silence_ms=self._caller.silence_ms,
         )
 
     def _commit(self, turn: tuple[list[bytes], Message]) -> None:
@@ -517,7 +476,7 @@ class RealtimePipeline:
     async def _ask_again(self) -> None:
         self._asked = True
         await asyncio.sleep(AGAIN_S)
-        if self._machine.speaking:
+        if self._caller.speaking:
             self._asked, self._owed = False, True
         else:
             self._ask()
@@ -526,7 +485,7 @@ class RealtimePipeline:
         speak = await self._tools.finish(reply, lambda: self._link.stream)
         if reply.cut or not speak:
             return  # the caller has the floor, or nothing more is to be said
-        if self._machine.speaking:
+        if self._caller.speaking:
             self._owed = True
         else:
             self._ask()
@@ -560,9 +519,8 @@ class RealtimePipeline:
             self._changed.set()
 
     def _audible(self, audible: bool) -> None:
-        now = self._loop.time() * 1000
         playing = self._playing
-        self._ears.act(self._machine.agent_audible(audible, now, interruptible=playing.interruptible), now)
+        self._caller.agent_audible(audible, interruptible=playing.interruptible)
         if not audible:
             self._emit(VoxtraEvent(type=EventType.AGENT_SPEECH_ENDED, data=playing.report()))
             return
