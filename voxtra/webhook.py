@@ -54,6 +54,7 @@ class WebhookConfig:
         max_waiting: events that may wait; what comes then is lost, and logged.
         parallel: requests at a time; the events of one call always go one after another.
         flush: how long stopping waits for deliveries, s.
+        processes: how many processes may share the spool's folder, as with ``voxtra run --workers``.
 
     Raises:
         ConfigurationError: a value can't be.
@@ -70,6 +71,7 @@ class WebhookConfig:
     max_waiting: int = 10_000
     parallel: int = 8
     flush: float = 5.0
+    processes: int = 1
 
     def __post_init__(self) -> None:
         check_url(self.url, private=self.private_urls, allowed_by=_ALLOWED_BY)
@@ -78,7 +80,7 @@ class WebhookConfig:
             named = self.events if isinstance(self.events, str) else wrong[0]
             raise ConfigurationError(f"webhook events: {named!r} is none of {', '.join(sorted(known))}")
         above = {"timeout": self.timeout, "backoff": self.backoff, "max_waiting": self.max_waiting}
-        for name, value in (above | {"parallel": self.parallel}).items():
+        for name, value in (above | {"parallel": self.parallel, "processes": self.processes}).items():
             if not value > 0:
                 raise ConfigurationError(f"webhook {name} must be above 0, not {value}")
         if self.retries < 0 or self.flush < 0:
@@ -117,7 +119,7 @@ class BackendWebhook:
         self._arrived = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
         self._client: aiohttp.ClientSession | None = None
-        self._spool = Spool(config.spool, max_entries=config.max_waiting)
+        self._spool = Spool(config.spool, processes=config.processes, max_entries=config.max_waiting)
         self._numbers: dict[str, int] = {}
         self.sent = 0
         self.lost = 0

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -71,11 +70,14 @@ class Spool:
 
     Args:
         folder: see :class:`SpoolStore`; None keeps it in memory.
+        processes: how many processes may share it, each with a folder of its own in it.
         limits: ``max_bytes``, ``max_entries``, ``min_free`` of :class:`SpoolStore`.
     """
 
-    def __init__(self, folder: str | PathLike[str] | None, **limits: Any) -> None:
-        self.folder = Path(folder) if folder is not None else None
+    def __init__(self, folder: str | PathLike[str] | None, *, processes: int = 1, **limits: Any) -> None:
+        self.folders = own_folders(Path(folder), processes) if folder is not None else [None]
+        self.folder = self.folders[0]
+        """The one in use; the first before :meth:`open`."""
         self._limits = limits
         self._thread: ThreadPoolExecutor | None = None
         self._store: SpoolStore | None = None
@@ -97,13 +99,23 @@ class Spool:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="voxtra-spool")
         loop = asyncio.get_running_loop()
         try:
-            self._store = await loop.run_in_executor(
-                self._thread, lambda: SpoolStore(self.folder, **self._limits)
-            )
+            self._store = await loop.run_in_executor(self._thread, self._first_free)
         except BaseException:
             self._thread.shutdown(wait=False)
             self._thread = None
             raise
+
+    def _first_free(self) -> SpoolStore:
+        for folder in self.folders[:-1]:
+            try:
+                store = SpoolStore(folder, **self._limits)
+            except ConfigurationError:
+                continue  # another process has it
+            self.folder = folder
+            return store
+        store = SpoolStore(self.folders[-1], **self._limits)
+        self.folder = self.folders[-1]
+        return store
 
     def add_outlet(
         self,
@@ -235,6 +247,11 @@ class Spool:
         return await self._note(outlet, SpoolStore.failed, entry, why, wait_s)
 
 
+def own_folders(folder: Path, processes: int) -> list[Path | None]:
+    """Where each of several processes keeps its own: the folder itself, and ``process-2`` ... in it."""
+    return [folder, *(folder / f"process-{number}" for number in range(2, processes + 1))]
+
+
 class SpooledSink(RecordingSink):
     """Keeps each recording safe in ``folder`` at once, and hands it to ``sink`` in the background.
 
@@ -253,6 +270,7 @@ class SpooledSink(RecordingSink):
         min_free: bytes that must stay free on the disk.
         parallel: deliveries at a time, for each sink.
         grace_s: how long ``close`` waits for deliveries.
+        processes: how many processes may share the folder, as with ``voxtra run --workers``.
 
     Raises:
         ConfigurationError: a number can't be.
@@ -270,22 +288,32 @@ class SpooledSink(RecordingSink):
         min_free: int = MIN_FREE,
         parallel: int = 2,
         grace_s: float = 5.0,
+        processes: int = 1,
     ) -> None:
-        if attempts < 1 or parallel < 1 or not 0 < retry_s[0] <= retry_s[1] <= 3000 or deliver_s <= 0:
+        if (
+            min(attempts, parallel, processes) < 1
+            or not 0 < retry_s[0] <= retry_s[1] <= 3000
+            or deliver_s <= 0
+        ):
             raise ConfigurationError(
-                "SpooledSink: attempts and parallel must be 1 or more, retry_s two numbers above 0 and up to "
-                f"3000, deliver_s above 0; not {attempts}, {parallel}, {retry_s}, {deliver_s}"
+                "SpooledSink: attempts, parallel and processes must be 1 or more, retry_s two numbers above 0 "
+                f"and up to 3000, deliver_s above 0; not {attempts}, {parallel}, {processes}, {retry_s}, {deliver_s}"
             )
-        self.folder = Path(folder)
         self.sinks = dict(_named(sink))
         self._patience = Patience(attempts, *retry_s, deliver_s)
         self._parallel = parallel
         self._grace_s = grace_s
-        self._spool = Spool(self.folder, max_bytes=max_bytes, min_free=min_free)
+        self._spool = Spool(folder, processes=processes, max_bytes=max_bytes, min_free=min_free)
         self._starting = asyncio.Lock()
-        incoming = self.folder / "incoming"
-        self._there_before = frozenset(os.listdir(incoming) if incoming.is_dir() else ())
+        incoming = [path / "incoming" for path in self._spool.folders if path is not None]
+        self._there_before = {each for path in incoming if path.is_dir() for each in path.iterdir()}
         """What grew there before any recording of this process."""
+
+    @property
+    def folder(self) -> Path:
+        """The spool's folder in use."""
+        assert self._spool.folder is not None
+        return self._spool.folder
 
     @property
     def workspace(self) -> Path | None:
@@ -315,9 +343,9 @@ class SpooledSink(RecordingSink):
 
     async def _begin(self) -> None:
         for path in await self._spool.do(SpoolStore.left_behind):
-            if path.name in self._there_before:
+            if path in self._there_before:
                 await self._recover(path)
-        self._there_before = frozenset()
+        self._there_before.clear()
         for sink in self.sinks.values():
             await sink.start()
         for name in self.sinks:
