@@ -31,6 +31,7 @@ class VoiceServer:
         self.pause = 0.0  # s after each word
         self.hold = 0.0  # s before the end
         self.drop_after: int | None = None  # words
+        self.drop_once = False
         self.empty = False
         self.odd = False  # pieces that end in half a sample
         self.garbage: bytes | None = None
@@ -105,7 +106,7 @@ class VoiceServer:
             for number, part in enumerate([] if self.empty else parts):
                 if number == self.drop_after:
                     await asyncio.sleep(0.05)
-                    request.transport.abort()
+                    self.drop(request)
                     return response
                 await response.write(part)
                 await asyncio.sleep(self.pause)
@@ -115,6 +116,11 @@ class VoiceServer:
             self.gone.set()
             raise
         return response
+
+    def drop(self, request: web.Request) -> None:
+        if self.drop_once:
+            self.drop_after = None
+        request.transport.abort()
 
     # by WebSocket
 
@@ -153,7 +159,7 @@ class VoiceServer:
         words = [] if self.empty else ask["transcript"].split()
         for number, word in enumerate(words):
             if number == self.drop_after:
-                request.transport.abort()
+                self.drop(request)
                 return
             times = {"words": [word], "start": [number * 0.1], "end": [number * 0.1 + 0.1]}
             await socket.send_json(common | {"type": "timestamps", "word_timestamps": times})
