@@ -246,8 +246,9 @@ class EchoGuard:
         beside = sorted(self._beside.newest[-self._beside_count :].tolist())
         self._background = beside[len(beside) // 4]
         # A steady noise is no echo: what is not above it is taken for silence.
-        noise = max(SILENT + 5, sorted(self._received.newest.tolist())[WINDOW // 10] + 6)
-        active = int((received > noise).sum())
+        soft, loud = beside[len(beside) // 10], float(received.max())
+        noise = max(SILENT + 5, min(soft + 6, loud - 20))
+        active = int((received > noise).sum()) if loud - soft > 10 else 0
         self._bound(sent, received)
         self._strange = False
         if active < frames // 4:
@@ -333,5 +334,5 @@ def levels_of(pcm: bytes, frame_bytes: int) -> list[float]:
     """Levels of whole frames of 16-bit PCM, dB."""
     samples = np.frombuffer(pcm, "<i2", len(pcm) // frame_bytes * frame_bytes // 2).astype(np.float32)
     power = np.square(samples.reshape(-1, frame_bytes // 2)).mean(axis=1)
-    levels: list[float] = (10 * np.log10(np.maximum(power / 32768**2, 1e-8))).tolist()
+    levels: list[float] = np.maximum(10 * np.log10(power / 32768**2 + 1e-10), SILENT).tolist()
     return levels
