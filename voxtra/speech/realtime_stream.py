@@ -154,7 +154,7 @@ class RealtimeStream(SpeechStream):
                 message = self._next()
                 try:
                     async with asyncio.timeout(SEND_S):
-                        # the SDK's typed send costs ten times the rest of a frame's way
+                        # the SDK's typed send takes 80 µs to look at a message; 50 a second come from each call
                         await self._connection.send_raw(json.dumps(message))
                 except TimeoutError:
                     raise LLMError(f"{self._name}: nothing could be sent for {SEND_S:g} s") from None
