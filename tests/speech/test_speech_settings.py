@@ -153,8 +153,8 @@ def test_the_public_names_are_these():
 
     assert voxtra.speech.__all__ == [
         "LLM", "STT", "TTS", "VAD", "BatchSTT", "CachedTTS", "Fallback", "InferencePool", "LLMEvent",
-        "LocalStack", "Provider", "STTStream", "Speech", "TextDelta", "ToolCall", "Transcript", "Usage",
-        "VADStream",
+        "LocalStack", "Provider", "STTStream", "Speech", "SpeechStream", "SpeechToSpeech", "TextDelta",
+        "ToolCall", "Transcript", "Usage", "VADStream",
         "load", "load_as", "local", "local_stt", "local_tts", "local_vad", "shared_pool",
     ]  # fmt: skip
     assert all(hasattr(voxtra.speech, name) for name in voxtra.speech.__all__)
