@@ -240,6 +240,16 @@ async def test_no_more_is_cut_than_there_is_and_nothing_at_all_is_taken_out(serv
     assert server.now.errors == []
 
 
+async def test_instructions_for_one_reply_stand_beside_the_sessions(server, opened):
+    server.replies = [Reply("Hello.", 100), Reply("Yes.", 100)]
+    stream, _ = await opened(instructions="Be short.")
+    stream.respond("Say hello.")
+    stream.respond()
+    first, second = (m["response"] for m in await server.until("response.create", 2))
+    assert first["instructions"] == "Be short.\n\nSay hello."
+    assert "instructions" not in second
+
+
 async def test_a_cancel_that_comes_too_late_is_no_matter(server, opened):
     server.replies = [Reply("One.", 100)]
     stream, told = await opened()

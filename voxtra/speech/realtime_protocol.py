@@ -128,6 +128,7 @@ class RealtimeProtocol:
         self._name = name
         self._sound = sound
         self._begins = begins
+        self._instructions = ""
         self._numbers = itertools.count(1)
         self._active = ""
         self._tag = ""
@@ -149,6 +150,7 @@ class RealtimeProtocol:
 
     def begin(self, session: Mapping[str, Any], history: Sequence[Message]) -> None:
         """The session's settings, and what was said before."""
+        self._instructions = str(session.get("instructions") or "")
         self.out.append({"type": "session.update", "session": dict(session)})
         for item in items_of(history):
             self.out.append({"type": "conversation.item.create", "item": item})
@@ -180,8 +182,8 @@ class RealtimeProtocol:
         response: dict[str, Any] = {
             "metadata": {"ask": ask.number}
         }  # comes back, so that it is known as ours
-        if ask.instructions:
-            response["instructions"] = ask.instructions
+        if ask.instructions:  # they stand in place of the session's: so those are said again
+            response["instructions"] = f"{self._instructions}\n\n{ask.instructions}".strip()
         self.out.append({"type": "response.create", "event_id": f"ask_{ask.number}", "response": response})
 
     def tool_result(self, tool_id: str, content: str) -> None:
@@ -202,12 +204,10 @@ class RealtimeProtocol:
     def truncate(self, item: str, heard_ms: int) -> None:
         """Only ``heard_ms`` of an utterance were heard. More than came of it is refused: so never more."""
         length = self._lengths.get(item)
-        if length is None:
-            return
-        whole_ms = length * 500 // self._sound.rate
         if heard_ms <= 0:  # refused as a length: it is taken out altogether
             self.out.append({"type": "conversation.item.delete", "item_id": item})
-        else:
+        elif length is not None:
+            whole_ms = length * 500 // self._sound.rate
             self.out.append(
                 {
                     "type": "conversation.item.truncate",
