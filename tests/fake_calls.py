@@ -81,7 +81,15 @@ class FakeAri:
         self.channels_there: dict[str, Channel] = {}
         self.bridges_there: dict[str, Bridge] = {}
         self._listeners: dict[str, list[Callable[[Any], None]]] = {"event": [], "resync": [], "state": []}
-        for resource in ("applications", "asterisk", "bridges", "channels", "events", "playbacks", "recordings"):
+        for resource in (
+            "applications",
+            "asterisk",
+            "bridges",
+            "channels",
+            "events",
+            "playbacks",
+            "recordings",
+        ):
             setattr(self, resource, Operations(self, resource))
 
     def _on(self, kind: str, callback: Callable[[Any], None]) -> Callable[[], None]:

@@ -8,7 +8,7 @@ import inspect
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -28,14 +28,14 @@ from voxtra.errors import (
     TelephonyConnectionError,
     TelephonyError,
 )
-from voxtra.events import EventType
-from voxtra.exchange import Exchange, Middleware
+from voxtra.exchange import Exchange
 from voxtra.live import Shared
 from voxtra.media.configured import transport_settings
 from voxtra.media.line import Transport
 from voxtra.media.transports import open_transport
 from voxtra.parts import load_speech, register_routes, warm_up
-from voxtra.router import Router, on_call_is_old
+from voxtra.registrations import Hook, Registrations
+from voxtra.router import Router
 from voxtra.serving import StoppedError, run, serve
 from voxtra.session import CallSession
 from voxtra.speech.base import LLM, STT, TTS, VAD
@@ -49,13 +49,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("voxtra.app")
 
 
-Hook = Callable[[], Any]
-F = TypeVar("F", bound=Callable[..., Any])
-M = TypeVar("M", bound=Middleware)
 P = TypeVar("P", STT, TTS, LLM, VAD)
 
 
-class VoxtraApp:
+class VoxtraApp(Registrations):
     """A phone application::
 
         app = VoxtraApp(stt="local", tts="local", llm=OpenAILLM(model="..."))
@@ -80,6 +77,7 @@ class VoxtraApp:
             stt and tts every call gets a voice pipeline of its own.
         recording_sink: where recordings go; None = the folder ``recordings``. Started and closed with the app.
         webhook: who is told of the events of all calls, see :class:`~voxtra.webhook.WebhookConfig`.
+        telephony: an ARI client of your own, not connected yet, with ``app=`` the app's name; None makes one.
         turn_detection: settings of turn-taking: a :class:`~voxtra.turns.TurnDetection`, or a dict of what is
             to differ from :data:`~voxtra.turns.LISTENING`.
         instructions: the system prompt of every call's conversation.
@@ -111,6 +109,7 @@ class VoxtraApp:
         vad: VAD | BaseModel | str | None = None,
         recording_sink: RecordingSink | None = None,
         webhook: BackendWebhook | WebhookConfig | None = None,
+        telephony: ARIClient | None = None,
         turn_detection: TurnDetection | dict[str, Any] | None = None,
         instructions: str = "",
         media: Mapping[str, Any] | None = None,
@@ -122,6 +121,8 @@ class VoxtraApp:
         checked("router", router, (Router, type(None)), "a voxtra.Router")
         if recording_sink is not None and not hasattr(recording_sink, "on_recording_complete"):
             raise ConfigurationError(f"recording_sink={recording_sink!r}: should be a RecordingSink")
+        if telephony is not None and not hasattr(telephony, "connect"):
+            raise ConfigurationError(f"telephony={telephony!r}: should be an ARIClient, not connected yet")
         checked("instructions", instructions, (str,), "text")
         checked("drain_s", drain_s, (int, float, type(None)), "seconds, 0 or more")
         if drain_s is not None and not drain_s >= 0:
@@ -140,7 +141,7 @@ class VoxtraApp:
         self.settings = VoxtraConfig.load(keywords=self._keywords)
         if debug:
             logging.getLogger("voxtra").setLevel(logging.DEBUG)
-        self.router = router if router is not None else Router()
+        super().__init__(router if router is not None else Router())
         self._given = {STT: stt, LLM: llm, TTS: tts, VAD: vad}
         for kind, part in self._given.items():
             wanted = f"a {kind.__name__} provider, its name, or its settings"
@@ -149,13 +150,9 @@ class VoxtraApp:
         self._instructions = instructions
         self.recording_sink = recording_sink
         self.webhook = _webhook_of(webhook)
+        self._telephony = telephony
         self._private_urls = private_urls
         self._apology = apology
-        self._startup: list[Hook] = []
-        self._shutdown: list[Hook] = []
-        self._listeners: list[tuple[EventType | None, Callable[..., Any]]] = []
-        self.middlewares: list[Middleware] = []
-        """Run around every call's handler, the first one outermost."""
         self._phase = AppState.NEW
         self._told = AppState.NEW, time.time()
         self._exchange = Exchange(self.router, self.middlewares, self._listeners)
@@ -197,66 +194,6 @@ class VoxtraApp:
             raise ConfigurationError("settings can't change while the app runs: stop() it first")
         checked("settings", settings, (VoxtraConfig,), "a VoxtraConfig")
         self.settings = settings
-
-    # ---- what is registered
-
-    def route(
-        self,
-        *args: object,
-        extension: str | None = None,
-        number: str | None = None,
-        name: str = "",
-        metadata: Mapping[str, Any] | None = None,
-        **unknown: object,
-    ) -> Callable[[F], F]:
-        """Decorator: the handler of calls to ``extension`` and / or from ``number``; see :class:`Router`."""
-        return self.router.route(
-            *args, extension=extension, number=number, name=name, metadata=metadata, **unknown
-        )
-
-    def default(self, *handlers: Any) -> Callable[[F], F]:
-        """Decorator: the handler of calls that nothing else takes."""
-        return self.router.default(*handlers)
-
-    default_route = default
-
-    def on_call(self, *args: Any, **options: Any) -> Any:
-        """Deprecated: :meth:`route` with options, :meth:`default` without."""
-        on_call_is_old()
-        if args and callable(args[0]):
-            return self.router.default()(args[0])
-        return self.router.route(*args, **options) if args or options else self.router.default()
-
-    def on_startup(self, hook: F) -> F:
-        """Decorator: run once Asterisk is connected, before the first call is taken."""
-        self._startup.append(_callable("on_startup", hook))
-        return hook
-
-    def on_shutdown(self, hook: F) -> F:
-        """Decorator: run when the app stops, after its calls have ended."""
-        self._shutdown.append(_callable("on_shutdown", hook))
-        return hook
-
-    def on(self, event_type: EventType | str | None = None) -> Callable[[F], F]:
-        """Decorator: ``listener(event)`` for the events of all calls; None = of every type.
-
-        A plain function is called on the spot; an async one runs beside the call's handler.
-        """
-        try:
-            wanted = EventType(event_type) if event_type is not None else None
-        except ValueError:
-            raise ConfigurationError(f"on({event_type!r}): events are {', '.join(EventType)}") from None
-
-        def register(listener: F) -> F:
-            self._listeners.append((wanted, _callable("on", listener)))
-            return listener
-
-        return register
-
-    def middleware(self, function: M) -> M:
-        """Decorator: ``async def around(call, next)`` runs around every handler; ``await next(call)``."""
-        self.middlewares.append(_callable("middleware", function))
-        return function
 
     # ---- what it is
 
@@ -419,6 +356,8 @@ class VoxtraApp:
         settings = self.settings
         transport = open_transport(transport_settings(settings.media, settings.asterisk.url))
         asterisk = settings.asterisk
+        if self._telephony is not None:
+            return self._telephony, transport
         password = asterisk.password.get_secret_value()
         if asterisk.listen_address is not None:
             cert = asterisk.listen_cert
@@ -584,12 +523,6 @@ class VoxtraApp:
             wait=wait,
             early_media=early_media,
         )
-
-
-def _callable(where: str, function: F) -> F:
-    if not callable(function):
-        raise ConfigurationError(f"@app.{where}: {function!r} is no function")
-    return function
 
 
 def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ import pytest
 from app_rig import Rig, running
 from faults import FaultProxy
 
-from voxtra import CallSession, CallState, VoxtraApp
+from voxtra import ARIClient, CallSession, CallState, VoxtraApp
 from voxtra.errors import (
     AuthenticationError,
     CallEndedError,
@@ -353,3 +353,16 @@ async def test_a_call_that_rings_and_early_media(asterisk: PrivateAsterisk) -> N
         assert refused.value.outcome == "busy"
         with pytest.raises(ConfigurationError, match="X Order"):
             await rig.app.originate("PJSIP/phone", headers={"X Order": "1"})
+
+
+@pytest.mark.proves("VoxtraApp(telephony=)")
+async def test_an_ari_client_of_ones_own(asterisk: PrivateAsterisk) -> None:
+    ari = ARIClient(asterisk.ari_url, asterisk.ari_user, asterisk.ari_password, app="own")
+    app = VoxtraApp(app_name="own", telephony=ari)
+    await app.start()
+    assert app.ari is ari
+    assert ari.ready
+    await app.stop()
+    assert not ari.ready
+    with pytest.raises(ConfigurationError, match="telephony"):
+        VoxtraApp(telephony="asterisk")  # type: ignore[arg-type]

@@ -133,6 +133,7 @@ def recorded(tmp_path, content=b"RIFF", name="a/call", number=1):
     return RecordingMetadata("vx-1/2", name, str(path), 1.5)
 
 
+@pytest.mark.proves("voxtra.GCSSink")
 async def test_it_is_stored_under_its_name_with_type_and_metadata(tmp_path, bucket, sinks):
     sink = sinks(bucket.port, metadata={"org": "acme"})
     metadata = recorded(tmp_path)

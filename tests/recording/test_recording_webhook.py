@@ -71,6 +71,12 @@ def digits(text, session="vx-1"):
     return [DTMFEvent(digit=each, session_id=session) for each in text]
 
 
+@pytest.mark.proves(
+    "BackendWebhook(config)",
+    "WebhookConfig(url, signing_secret, events, timeout, retries, backoff)",
+    "X-Voxtra-Event, X-Voxtra-Event-Id, X-Voxtra-Session-Id",
+    "voxtra.BackendWebhook",
+)
 async def test_an_event_has_its_headers_its_body_and_its_signatures():
     event = CallEndedEvent(
         reason="hangup", duration_seconds=2.5, cause=16, session_id="vx-1", data={"a": "ü"}
@@ -315,6 +321,7 @@ def test_a_payload_is_json_whatever_is_in_it():
     assert json.loads(json.dumps(payload(event, 7)))["sequence"] == 7
 
 
+@pytest.mark.proves("VoxtraApp(webhook=)")
 async def test_an_app_tells_of_its_calls_and_delivers_before_it_has_stopped(monkeypatch):
     from fake_app import running
 
