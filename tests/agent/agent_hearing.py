@@ -72,10 +72,14 @@ class FakeSTTStream(STTStream):
         self.on_error = on_error
         self.log: list[str] = []
         self.pushed = 0
+        self.kept: list[int] = []
         self.closed = 0
 
     def push(self, pcm: bytes) -> None:
         self.pushed += len(pcm)
+
+    def keep_before(self, ms: int) -> None:
+        self.kept.append(ms)
 
     def speech_started(self) -> None:
         self.log.append("started")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,12 +13,14 @@ from voxtra.agent.ears import Ears
 from voxtra.errors import STTError
 from voxtra.speech.base import Transcript
 from voxtra.turns import TurnDetection, TurnDropped, TurnEnded, TurnMachine
+from voxtra.turns.echo import EchoGuard
 
 
 class Heard:
     """Ears, and what came of them."""
 
-    def __init__(self, stt: FakeSTT | None, **settings: Any) -> None:
+    def __init__(self, stt: FakeSTT | None, echo: EchoGuard | None = None, **settings: Any) -> None:
+        self.guard = echo
         self.line = HandLine()
         self.caller = Caller(self.line)
         self.vad = FakeVAD()
@@ -38,7 +42,12 @@ class Heard:
             decide=lambda decision, now: self.decisions.append(decision),
             partial=lambda transcript: self.partials.append(transcript.text),
             failed=self.errors.append,
+            echo=echo,
         )
+
+    def act_audible(self, audible: bool) -> None:
+        now = self.caller.now * 1000
+        self.ears.act(self.machine.agent_audible(audible, now), now)
 
     def names(self) -> list[str]:
         return [type(decision).__name__ for decision in self.decisions]
@@ -163,4 +172,45 @@ async def test_a_detector_that_fails_is_reported_once() -> None:
         "the caller can't be heard: ValueError: a flaw in the detector"
     ]
     assert heard.ears.broken is heard.errors[0]
+    await heard.ears.close()
+
+
+async def test_the_agents_echo_is_no_speech_and_a_caller_is() -> None:
+    """What is played on the line comes back 120 ms later, 12 dB weaker; then somebody speaks."""
+
+    def wave(level: float, seed: int) -> bytes:
+        random = Random(seed)
+        return array("h", [int(random.uniform(-1, 1) * level) for _ in range(320)]).tobytes()
+
+    random = Random(5)
+    loud = [0.0 if n % 25 > 18 else random.choice((1500.0, 4000.0, 9000.0)) for n in range(200)]
+    stt = FakeSTT("stop")
+    heard = Heard(stt, echo=EchoGuard())
+    heard.line.play(b"".join(wave(level, n) for n, level in enumerate(loud)))
+    heard.act_audible(True)
+    for n in range(150):
+        echo = loud[n - 6] / 4 if n >= 6 else 0.0
+        heard.caller.sound(wave(echo, n) if echo else bytes(640), 20)
+    assert heard.names() == [], "its own sound"
+    assert heard.guard is not None
+    assert heard.guard.coupling is not None
+    assert heard.guard.coupling.delay_ms == 120
+    heard.caller.sound(wave(28000, 1), 400)
+    assert "BargeIn" in heard.names()
+    await heard.ears.close()
+    heard.line.play(bytes(640))
+    assert not heard.line._player.observers
+
+
+async def test_sound_from_before_the_speech_is_kept_as_it_is_set() -> None:
+    stt = FakeSTT("hello")
+    heard = Heard(stt, prefix_padding_ms=120)
+    kept = stt.streams[0].kept
+    assert kept == [120]
+    heard.ears.use(TurnDetection(prefix_padding_ms=500, silence_threshold_ms=900))
+    assert kept == [120, 500]
+    heard.caller.say(800)
+    assert "TurnEnded" not in heard.names(), "the new threshold holds"
+    heard.caller.quiet(300)
+    assert heard.decisions[-1].text == "hello"
     await heard.ears.close()

@@ -84,6 +84,18 @@ async def test_a_pause_is_answered_with_the_speech_and_its_preroll():
     await call.stream.close()
 
 
+async def test_the_preroll_may_be_set_for_a_call():
+    call = Call(NumberSTT())
+    call.stream.keep_before(100)
+    call.say(100)
+    call.stream.speech_started()
+    call.say(10)
+    call.stream.speech_stopped()
+    await settle()
+    assert call.finals == [list(range(96, 111))]  # 5 frames = 100 ms before
+    await call.stream.close()
+
+
 async def test_speech_that_goes_on_supersedes_the_answer_under_way():
     stt = NumberSTT()
     call = Call(stt)

@@ -232,7 +232,7 @@ class TurnMachine:
             return []
         words = self._text.split()
         if not self._final:
-            said = len(words) > 1 and self._no_turn(self._text) is None
+            said = len(words) > 2 and self._no_turn(self._text) is None
             return [self._barge(now)] if said else []
         if not words:
             return self._close(TurnDropped("no_words", self._barged))
