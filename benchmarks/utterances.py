@@ -151,7 +151,8 @@ def _over_agent() -> Iterator[Situation]:
         text, asked = INTERRUPTIONS[number % 10], (LONG, LONG_TOO)[number % 2]
         echoing = {"asked": asked, "echo_db": echo_db, "delay_ms": delay_ms}
         yield Situation(
-            "interruption, echo", "interruption", (text,), voice=number % 3, at_ms=2000.0 + 300 * number % 2000, **echoing
+            "interruption, echo", "interruption", (text,),
+            voice=number % 3, at_ms=2000.0 + 300 * number % 2000, **echoing,
         )  # fmt: skip
         yield Situation("echo", "no interruption", **echoing)
     for number, text in enumerate(LISTENING * 3):
