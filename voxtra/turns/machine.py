@@ -163,7 +163,7 @@ class TurnMachine:
             self._agent_until = now
         self._agent_audible = audible
         self._interruptible = interruptible
-        return [] if audible else self._unduck()
+        return [] if audible and interruptible else self._unduck()
 
     def frame(self, probability: float, now: float) -> list[Decision]:
         """One frame of the caller's sound with the detector's probability of speech."""
@@ -242,12 +242,12 @@ class TurnMachine:
     def _let_go(self, now: float, out: list[Decision]) -> None:
         """Resume after silence, or after a time in which sound neither lasted nor ended."""
         silence = now - self._last_voice
-        if self._for_words_ms and self._ducked and self._agent_audible:
+        silent = silence >= self._resume_ms
+        late = now - self._ducked_at >= self._confirm_ms() + DUCK_MS
+        if self._for_words_ms and self._ducked and self._agent_audible and not late:
             if silence >= PAUSE_MS + WORDS_MS:
                 out.append(self._barge(now))  # it lasted long enough, and nothing speaks against it
             return
-        silent = silence >= self._resume_ms
-        late = now - self._ducked_at >= self._confirm_ms() + DUCK_MS
         if silent:
             self._duck_spent = False
         elif self._ducked and late:
@@ -258,6 +258,7 @@ class TurnMachine:
 
     def _unduck(self) -> list[Decision]:
         was, self._ducked = self._ducked, False
+        self._for_words_ms = 0.0
         return [Resume()] if was else []
 
     def _pause(self, now: float, out: list[Decision]) -> None:
