@@ -78,8 +78,8 @@ class VoxtraApp(Registrations):
         recording_sink: where recordings go; None = the folder ``recordings``. Started and closed with the app.
         webhook: who is told of the events of all calls, see :class:`~voxtra.webhook.WebhookConfig`.
         telephony: an ARI client of your own, not connected yet, with ``app=`` the app's name; None makes one.
-        turn_detection: settings of turn-taking: a :class:`~voxtra.turns.TurnDetection`, or a dict of what is
-            to differ from :data:`~voxtra.turns.LISTENING`.
+        turn_detection: settings of turn-taking: a :class:`~voxtra.turns.TurnDetection`, the name of a preset, or a
+            dict of what is to differ from :data:`~voxtra.turns.LISTENING`.
         instructions: the system prompt of every call's conversation.
         media: settings of the media transport, see :class:`~voxtra.config.MediaConfig`.
         drain_s: how long ``stop`` lets calls go on; else VOXTRA_DRAIN_GRACE, else 10. What is left then goes
@@ -110,7 +110,7 @@ class VoxtraApp(Registrations):
         recording_sink: RecordingSink | None = None,
         webhook: BackendWebhook | WebhookConfig | None = None,
         telephony: ARIClient | None = None,
-        turn_detection: TurnDetection | dict[str, Any] | None = None,
+        turn_detection: TurnDetection | dict[str, Any] | str | None = None,
         instructions: str = "",
         media: Mapping[str, Any] | None = None,
         drain_s: float | None = None,
