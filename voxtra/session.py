@@ -34,6 +34,7 @@ from voxtra.live import LiveCall, Shared
 from voxtra.metrics import CallMetrics
 from voxtra.metrics.observer import CallMeter
 from voxtra.sounds import Sounds
+from voxtra.turns import Expect
 from voxtra.types import CallDirection, CallState
 
 if TYPE_CHECKING:
@@ -247,13 +248,21 @@ class CallSession(Sounds, Handover):
             return SayResult("failed", result.heard, result.text)
         return result
 
-    async def listen(self, timeout: float | None = None) -> UserTranscriptEvent | None:
+    async def listen(
+        self, timeout: float | None = None, *, expect: Expect | str | None = None
+    ) -> UserTranscriptEvent | None:
         """What the caller says next; None when nobody began to speak within ``timeout`` s, or the call ended.
 
         The result reads as a string and has ``text`` and ``confidence``.
 
+        Args:
+            timeout: s, None for ever.
+            expect: what kind of answer: ``"yes_no"``, ``"digits:8"``, ``"letters"``, ``"email"``; a turn ends
+                sooner when it is complete, and later while it is not. None goes by what was asked last.
+
         Raises:
             PipelineNotConfiguredError: (a RuntimeError) the app has no STT.
+            ConfigurationError: there is no such kind of answer.
             CallEndedError: the call was over already.
         """
         await self._alive()
@@ -266,7 +275,7 @@ class CallSession(Sounds, Handover):
                 pipeline = await self._live.conversation()
             except CallEndedError:
                 return None
-            heard = await pipeline.listen(None if until is None else until - self._loop.time())
+            heard = await pipeline.listen(None if until is None else until - self._loop.time(), expect=expect)
             if heard is not None or not pipeline.line.closed.done() or await self._over():
                 return heard
             log.info("%s: its sound broke off while the caller was listened to: opened again", self.id)

@@ -8,6 +8,7 @@ import pytest
 
 from voxtra import CallSession, EventType
 from voxtra.agent.agent import Agent
+from voxtra.errors import ConfigurationError
 from voxtra.testing import CallResult, FakeCall, ScriptedLLM, run_call
 
 STATEMENT = "This goes on for some time, whatever the caller has to say about it all."
@@ -100,12 +101,10 @@ def test_the_wait_is_as_long_as_the_words_want(asked: str, said: str, waited: fl
 
 def test_an_expectation_is_the_handlers_to_set() -> None:
     async def handler(call: CallSession) -> None:
-        from voxtra.turns import Expect
-
         await call.say("Go ahead.")
-        pipeline = await call._live.conversation()
-        pipeline.rules.expect = Expect("digits", 4)
-        await call.listen(timeout=5)
+        with pytest.raises(ConfigurationError, match=r"expect = 'four': there are anything, yes_no, digits"):
+            await call.listen(expect="four")
+        await call.listen(timeout=5, expect="digits:4")
 
     async def caller(call: FakeCall) -> None:
         await call.hears("ahead")

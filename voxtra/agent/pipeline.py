@@ -20,6 +20,7 @@ from voxtra.turns import (
     BargeIn,
     Decision,
     Duck,
+    Expect,
     LikelyEnd,
     LikelyEndWithdrawn,
     Resume,
@@ -83,7 +84,7 @@ class VoicePipeline:
         self._own_turns = turns
         self._echo = EchoGuard()
         self.rules = TextRules(speech.language, asked=self._words, echo=self._is_own)
-        """What the caller's words say about the end of a turn; ``rules.expect`` is yours to set."""
+        """What the caller's words say about the end of a turn."""
         self._machine = TurnMachine(turns, endpoint=self.rules, over_agent=self.rules.over_agent)
         self.foresee: Callable[[str | None], None] | None = None
         """Called with the words of a turn that is likely over, before it is; with None when it is not."""
@@ -189,11 +190,14 @@ class VoicePipeline:
 
     # ---- listening
 
-    async def listen(self, timeout: float | None = None, *, lost: bool = False) -> UserTranscriptEvent | None:
+    async def listen(
+        self, timeout: float | None = None, *, lost: bool = False, expect: Expect | str | None = None
+    ) -> UserTranscriptEvent | None:
         """The caller's next turn; None when none began within ``timeout`` s, or the call ended.
 
         Args:
             timeout: s, None for ever.
+            expect: what kind of answer, like ``"digits:8"``; None goes by the agent's last question.
             lost: also return, with no text, when the agent was interrupted by what turned out to be no
                 turn: somebody has to go on speaking then.
 
@@ -202,7 +206,15 @@ class VoicePipeline:
         Raises:
             PipelineNotConfiguredError: there is no STT.
             PipelineError: the caller can't be heard any more: a provider has a flaw.
+            ConfigurationError: nobody can expect that.
         """
+        self.rules.expect = Expect.of(expect)
+        try:
+            return await self._next_turn(timeout, lost)
+        finally:
+            self.rules.expect = None
+
+    async def _next_turn(self, timeout: float | None, lost: bool) -> UserTranscriptEvent | None:
         if self._speech.stt is None:
             raise PipelineNotConfiguredError("stt")
         deadline = None if timeout is None else self._loop.time() + timeout

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast, get_args
 
+from voxtra.errors import ConfigurationError
 from voxtra.turns.words import LANGUAGES, NUMBERS, Words
 
 Kind: TypeAlias = Literal["anything", "yes_no", "digits", "letters", "email"]
@@ -58,6 +59,21 @@ class Expect:
 
     kind: Kind = "anything"
     length: int = 0
+
+    @classmethod
+    def of(cls, value: Expect | str | None) -> Expect | None:
+        """From one, or a kind's name and, after a colon, the length: ``"yes_no"``, ``"digits:8"``.
+
+        Raises:
+            ConfigurationError: there is no such kind, or the length is no number.
+        """
+        if value is None or isinstance(value, cls):
+            return value
+        kind, _, length = str(value).partition(":")
+        if kind not in get_args(Kind) or (length and not length.isdigit()):
+            kinds = ", ".join(get_args(Kind))
+            raise ConfigurationError(f"expect = {value!r}: there are {kinds}, and lengths as in 'digits:8'")
+        return cls(cast(Kind, kind), int(length or 0))
 
 
 def plain(text: str) -> list[str]:
