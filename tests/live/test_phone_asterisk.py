@@ -18,13 +18,12 @@ from voxtra.testing.asterisk import AsteriskError, PrivateAsterisk
 pytestmark = pytest.mark.live
 
 
-async def test_boots_without_a_warning(asterisk: PrivateAsterisk) -> None:
-    assert "Asterisk" in await asterisk.rx("core show version")
-    complaints = [
-        line for line in asterisk.log_path.read_text().splitlines() if "ERROR[" in line or "WARNING[" in line
-    ]
-    assert complaints == []
-    assert "websocket" in (await asterisk.rx("core show channeltypes")).lower()
+async def test_boots_without_a_warning() -> None:
+    async with PrivateAsterisk() as asterisk:
+        assert "Asterisk" in await asterisk.rx("core show version")
+        log = asterisk.log_path.read_text().splitlines()
+        assert [line for line in log if "ERROR[" in line or "WARNING[" in line] == []
+        assert "websocket" in (await asterisk.rx("core show channeltypes")).lower()
 
 
 async def test_stops_and_leaves_nothing() -> None:
