@@ -49,8 +49,8 @@ format: $(VENV)/.stamp ## put the code into shape
 
 test: setup .asterisk/sipp ## lint, and all tests, live ones included
 	@$(MAKE) --no-print-directory lint
-	@$(PY) -m pytest -n $(JOBS) --dist loadfile -m 'not alone' $(ARGS)
-	@$(PY) -m pytest -m alone $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile -m 'not live' $(ARGS)
+	@$(PY) -m pytest -m live $(ARGS)
 
 demo: setup ## a real call: a scripted caller talks to examples/receptionist.py through Asterisk
 	@VOXTRA_DEMO_BEGAN=$(BEGAN) $(PY) examples/demo.py $(ARGS)

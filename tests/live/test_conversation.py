@@ -15,7 +15,7 @@ from voxtra.speech.intents import Intent, IntentLLM
 from voxtra.testing.asterisk import PrivateAsterisk
 from voxtra.testing.phone import PhoneCall
 
-pytestmark = [pytest.mark.live, pytest.mark.local, pytest.mark.alone]
+pytestmark = [pytest.mark.live, pytest.mark.local]
 
 LONG = (
     "We are open from Monday to Friday, from nine in the morning until five in the afternoon. "

@@ -11,7 +11,7 @@ from voxtra.errors import ConfigurationError
 from voxtra.evaluation import Scenario
 from voxtra.evaluation.live import LivePlayer
 
-pytestmark = [pytest.mark.live, pytest.mark.local, pytest.mark.alone]
+pytestmark = [pytest.mark.live, pytest.mark.local]
 
 ROOT = Path(__file__).resolve().parents[2]
 

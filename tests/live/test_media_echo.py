@@ -24,7 +24,7 @@ from voxtra.media.websocket_transport import WebSocketSettings, WebSocketTranspo
 from voxtra.testing.asterisk import PrivateAsterisk
 from voxtra.testing.asterisk_config import free_port
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = [pytest.mark.live]
 
 WEBSOCKET = ["ulaw", "alaw", "g722", "slin", "slin16", "slin24", "slin48"]
 WAYS = [

@@ -14,7 +14,7 @@ from voxtra.testing import rtp
 from voxtra.testing.asterisk import PrivateAsterisk
 from voxtra.testing.phone import Phone, PhoneCall, PhoneError
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = [pytest.mark.live]
 
 
 def tone(hertz: float, ms: int, level: int = 8000) -> bytes:

@@ -25,7 +25,7 @@ from voxtra.speech.openai_live import OpenAILiveSTT
 from voxtra.testing import FakeVAD
 from voxtra.testing.asterisk import PrivateAsterisk
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = [pytest.mark.live]
 
 
 class Servers:

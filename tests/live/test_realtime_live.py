@@ -23,7 +23,7 @@ from voxtra.speech.realtime import OpenAIRealtime
 from voxtra.testing.asterisk import PrivateAsterisk
 from voxtra.turns import TurnDetection
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = [pytest.mark.live]
 
 WORDS = " ".join(f"word{n}" for n in range(60))
 VOICE = Path(__file__).parents[2] / ".asterisk/root/usr/share/asterisk/sounds/en/agent-alreadyon.wav"

@@ -14,7 +14,7 @@ from app_rig import Rig, running
 from voxtra import CallSession, LocalFileSink
 from voxtra.testing.asterisk import PrivateAsterisk
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = [pytest.mark.live]
 
 RATE = 8000
 Sound = npt.NDArray[np.int16]
