@@ -177,6 +177,7 @@ async def test_programs_of_the_pages(block: Block, asterisk: PrivateAsterisk, tm
         async with asyncio.timeout(15):
             while name not in await asterisk.rx("ari show apps"):
                 assert program.returncode is None
+        await asyncio.sleep(1)  # registered is not yet listening
         await call_in(asterisk, list(block.steps), [])
         assert program.returncode is None
     finally:

@@ -31,6 +31,7 @@ async def test_a_prompt_on_one_channel_holds_up_nobody() -> None:
             async with Phone((asterisk.sip_host, asterisk.sip_port), **account) as phone:
                 call = await phone.dial("800")
                 await call.answered(timeout=5)
+                await call.voice(after=0)
                 (channel,) = await app.ari.channels.list()
                 setting = asyncio.ensure_future(
                     app.ari.channels.set_channel_var(channel_id=channel.id, variable="X", value="1")

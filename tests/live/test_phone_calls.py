@@ -130,7 +130,7 @@ async def test_busy(phone_account: dict[str, Any]) -> None:
         with pytest.raises(PhoneError) as caught:
             await call.answered()
         assert caught.value.status == 486
-        assert (await call.ended()).cause == 17
+        assert (await call.ended()).cause in (0, 17)  # Asterisk leaves the Reason out now and then
 
 
 async def test_early_media_is_heard(phone_account: dict[str, Any]) -> None:

@@ -43,7 +43,8 @@ async def test_attributes_and_the_life_of_a_call(asterisk: PrivateAsterisk) -> N
             end = await call.ended()
         await rig.nothing_left()
         session = rig.calls[0]
-    assert (end.by, end.cause) == ("remote", 16)
+    assert end.by == "remote"
+    assert end.cause in (0, 16)  # Asterisk leaves the Reason out now and then
     assert seen[0] == (CallState.RINGING, 0.0)
     assert seen[1][0] is CallState.IN_PROGRESS
     assert order == ["first", "second"]
@@ -78,7 +79,7 @@ async def test_a_handler_that_fails_or_returns_ends_its_call(asterisk: PrivateAs
     async with running(asterisk, handler) as rig:
         for number in ("1", "2"):
             async with rig.dialled(number) as call:
-                assert (await call.ended()).cause == 16
+                assert (await call.ended()).cause in (0, 16)
     assert rig.types().count("error") == 1
 
 
