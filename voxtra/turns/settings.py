@@ -6,16 +6,17 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from voxtra.errors import ConfigurationError
+from voxtra.wire import TurnSettings
 
 Preset: TypeAlias = Literal["pstn", "browser", "noisy", "patient"]
 """Names of ready-made settings, see :meth:`TurnDetection.preset`."""
 
 
-class TurnDetection(BaseModel):
+class TurnDetection(TurnSettings):
     """When the caller's turn starts and ends, and when speech over the agent counts. All in ms.
 
     Every field may be given in snake_case or camelCase (``silence_threshold_ms`` or
@@ -25,24 +26,6 @@ class TurnDetection(BaseModel):
         ConfigurationError: naming the field, its value and what would be right.
     """
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
-
-    response_min_speech_ms: int = Field(default=600, ge=0, le=10_000)
-    """Speech shorter than this is a backchannel and never commits a turn."""
-    commit_min_interval_ms: int = Field(default=1500, ge=0, le=30_000)
-    """Minimum gap between two committed turns."""
-    cancel_min_interval_ms: int = Field(default=400, ge=0, le=30_000)
-    """Minimum gap between two barge-ins."""
-    barge_confirm_ms: int = Field(default=300, ge=0, le=5_000)
-    """Speech over the agent must last this long before the agent is cancelled; 0 = first frame."""
-    tts_guard_ms: int = Field(default=200, ge=0, le=5_000)
-    """The bar for speech is raised while the agent is heard and for this long after."""
-    silence_threshold_ms: int = Field(default=500, ge=100, le=10_000)
-    """Silence after speech that ends the turn."""
-    min_speech_ms: int = Field(default=300, ge=0, le=5_000)
-    """Candidate utterances shorter than this are noise."""
-    prefix_padding_ms: int = Field(default=200, ge=0, le=2_000)
-    """Sound kept from before the first speech frame, so that first syllables aren't clipped."""
     silence_max_ms: int = Field(default=0, ge=0, le=10_000)
     """Not in the documents: the longest silence that an unfinished phrase ("my number is") may get.
     Up to ``silence_threshold_ms`` (so, 0) words never lengthen the wait."""

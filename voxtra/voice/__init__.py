@@ -1,0 +1,1 @@
+"""The ClutchCall Voice client: calls over HTTP, their sound frame by frame."""
