@@ -1,0 +1,259 @@
+"""The gate before every call that costs money: which numbers, whose, how many, how long. Default: none.
+
+Numbers are judged by Google's metadata (the package ``phonenumbers``). The same gate is before transfers.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from voxtra.errors import ConfigurationError, MissingExtraError, VoxtraError
+from voxtra.wire import ErrorCode
+
+try:
+    import phonenumbers
+    from phonenumbers import PhoneNumberType
+except ImportError:
+    raise MissingExtraError("the HTTP API", "api") from None
+
+DAY_S = 86_400.0
+_BUCKET_S = 60.0
+_COSTLY = {
+    PhoneNumberType.PREMIUM_RATE: "a premium rate number",
+    PhoneNumberType.SHARED_COST: "a shared cost number",
+    PhoneNumberType.UAN: "a company-wide access number",
+    PhoneNumberType.PERSONAL_NUMBER: "a personal number, which forwards at a price",
+    PhoneNumberType.PAGER: "a pager",
+}
+_NO_COUNTRY = {870: "satellite (Inmarsat)", 878: "personal", 881: "satellite", 882: "international network",
+               883: "international network", 888: "relief", 979: "premium rate"}  # fmt: skip
+"""Country codes of no country (ITU-T E.164 lists them as global services)."""
+
+
+class Denied(VoxtraError):
+    """A call that the gate does not let through.
+
+    Attributes:
+        code: the wire's error code.
+        field: which input is to blame, "" for none.
+        retry_after: seconds after which it may work, None where waiting won't help.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        code: ErrorCode = "FORBIDDEN",
+        *,
+        field: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code: ErrorCode = code
+        self.field = field
+        self.retry_after = retry_after
+
+
+class TrunkRules(Protocol):
+    """What the gate wants to know of a trunk."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+
+    @property
+    def destinations(self) -> Sequence[str]:
+        """Rules as :func:`check_rule` has them; none allows nothing."""
+
+    @property
+    def caller_ids(self) -> Sequence[str]:
+        """Numbers that calls may show, E.164 or a prefix with ``*``; none allows nothing."""
+
+    @property
+    def channels(self) -> int:
+        """Calls at once."""
+
+
+@dataclass(slots=True, frozen=True)
+class Caps:
+    """What one organisation may use.
+
+    Attributes:
+        calls_per_second: new calls, averaged over two seconds.
+        concurrent: calls at once.
+        minutes_per_day: talking and ringing in any 24 hours, of this process.
+        minutes_per_call: a call is hung up after so long.
+    """
+
+    calls_per_second: float = 1.0
+    concurrent: int = 10
+    minutes_per_day: float = 600.0
+    minutes_per_call: float = 120.0
+
+
+def check_rule(rule: str) -> str:
+    """A destination rule: ``"GB"`` (a country), ``"+44"`` or ``"+4420"`` (a prefix), ``"+442079460000"``, ``"*"``.
+
+    A prefix that goes beyond the country code also lets numbers through that are premium, or that the
+    numbering plan does not know; ``*``, a country and a country code don't.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    if rule == "*" or re.fullmatch(r"\+[1-9][0-9]{0,14}", rule, re.ASCII):
+        return rule
+    if rule in phonenumbers.SUPPORTED_REGIONS:
+        return rule
+    raise ConfigurationError(
+        f"destination {rule!r}: should be a country like 'GB', a prefix like '+44' or '+4420', or '*' for all"
+    )
+
+
+def check_destination(to: str, rules: Sequence[str]) -> None:
+    """Whether ``to`` (E.164) may be called.
+
+    Raises:
+        Denied: BAD_REQUEST when it is no number, FORBIDDEN when no rule allows it.
+    """
+    try:
+        number = phonenumbers.parse(to, None)
+    except phonenumbers.NumberParseException as error:
+        raise Denied(f"to = {to!r}: {error}", "BAD_REQUEST", field="to") from None
+    if not phonenumbers.is_possible_number(number):
+        raise Denied(f"to = {to!r}: too short or too long for its country", "BAD_REQUEST", field="to")
+    country = f"+{number.country_code}"
+    if any(rule.startswith("+") and len(rule) > len(country) and to.startswith(rule) for rule in rules):
+        return  # named on purpose
+    region = phonenumbers.region_code_for_number(number)
+    if not any(rule in ("*", region) or (rule.startswith("+") and to.startswith(rule)) for rule in rules):
+        raise Denied(f"to = {to!r}: the trunk's destinations don't allow it", field="to")
+    if why := _why_not(number):
+        raise Denied(f"to = {to!r}: {why}; a destination like {to[:-4]!r} would allow it", field="to")
+
+
+def _why_not(number: Any) -> str:
+    if number.country_code in _NO_COUNTRY:
+        return f"a {_NO_COUNTRY[number.country_code]} number"
+    if not phonenumbers.is_valid_number(number):
+        return "its country's numbering plan has no such number"
+    return _COSTLY.get(phonenumbers.number_type(number), "")
+
+
+@dataclass(slots=True)
+class _Account:
+    """What one organisation uses now."""
+
+    tokens: float
+    filled: float
+    live: set[Admission] = field(default_factory=set)
+    used: deque[tuple[float, float]] = field(default_factory=deque)
+    """When it ended, s; calls that end within ``_BUCKET_S`` of each other are one."""
+    total: float = 0.0
+
+    def seconds(self, now: float) -> float:
+        """Used in the last day, calls that live included."""
+        while self.used and self.used[0][0] <= now - DAY_S:
+            self.total -= self.used.popleft()[1]
+        return self.total + sum(now - each.began for each in self.live)
+
+
+@dataclass(eq=False, slots=True)
+class Admission:
+    """A call let through. ``release`` it when the call has ended; twice is as good as once."""
+
+    org: str
+    trunk: str
+    began: float
+    longest_s: float
+    """The call is to be hung up after so long."""
+    _gate: Gate
+
+    def release(self) -> None:
+        """The call has ended: its place is free, its time counted."""
+        self._gate._release(self)
+
+
+class Gate:
+    """Lets calls through, or says why not.
+
+    Args:
+        caps: of an organisation; ``orgs`` has those that differ.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        caps: Caps | None = None,
+        orgs: dict[str, Caps] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._caps = caps or Caps()
+        self._orgs = orgs or {}
+        self._clock = clock
+        self._accounts: dict[str, _Account] = {}
+        self._trunks: dict[str, int] = {}
+
+    def admit(self, org: str, trunk: TrunkRules, to: str, from_: str) -> Admission:
+        """Let one call (or one transfer's new leg) of ``org`` through.
+
+        Raises:
+            Denied: naming the field, or the cap and when to come again.
+        """
+        check_destination(to, trunk.destinations)
+        if not any(
+            from_ == own or (own.endswith("*") and from_.startswith(own[:-1])) for own in trunk.caller_ids
+        ):
+            raise Denied(f"from = {from_!r}: trunk {trunk.id} may not show it", field="from")
+        caps = self._orgs.get(org, self._caps)
+        now = self._clock()
+        account = self._accounts.setdefault(org, _Account(_burst(caps), now))
+        self._check_caps(caps, account, now)
+        if self._trunks.get(trunk.id, 0) >= trunk.channels:
+            raise Denied(
+                f"trunk {trunk.id} has its {trunk.channels} calls already", "TOO_MANY_REQUESTS", retry_after=5
+            )
+        self._take_token(caps, account, now)  # last: a call refused for another reason costs none
+        left = caps.minutes_per_day * 60 - account.seconds(now)
+        admission = Admission(org, trunk.id, now, min(caps.minutes_per_call * 60, left), self)
+        account.live.add(admission)
+        self._trunks[trunk.id] = self._trunks.get(trunk.id, 0) + 1
+        return admission
+
+    def _check_caps(self, caps: Caps, account: _Account, now: float) -> None:
+        if len(account.live) >= caps.concurrent:
+            raise Denied(f"{caps.concurrent} calls at once are the limit", "TOO_MANY_REQUESTS", retry_after=5)
+        if account.seconds(now) >= caps.minutes_per_day * 60:
+            raise Denied(
+                f"{caps.minutes_per_day:g} minutes a day are the limit", "TOO_MANY_REQUESTS", retry_after=3600
+            )
+
+    def _take_token(self, caps: Caps, account: _Account, now: float) -> None:
+        rate = caps.calls_per_second
+        account.tokens = min(_burst(caps), account.tokens + (now - account.filled) * rate)
+        account.filled = now
+        if account.tokens < 1:
+            wait = (1 - account.tokens) / rate
+            raise Denied(f"{rate:g} new calls a second are the limit", "TOO_MANY_REQUESTS", retry_after=wait)
+        account.tokens -= 1
+
+    def _release(self, admission: Admission) -> None:
+        account = self._accounts[admission.org]
+        if admission not in account.live:
+            return
+        account.live.discard(admission)
+        now = self._clock()
+        seconds = now - admission.began
+        account.total += seconds
+        if account.used and account.used[-1][0] > now - _BUCKET_S:
+            seconds += account.used.pop()[1]
+        account.used.append((now, seconds))
+        self._trunks[admission.trunk] -= 1
+
+
+def _burst(caps: Caps) -> float:
+    return max(1.0, 2 * caps.calls_per_second)
