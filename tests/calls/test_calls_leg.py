@@ -64,15 +64,68 @@ async def test_what_a_reconnect_tells_of_a_channel(ari: FakeAri, switchboard: Sw
     ours.close()
 
 
+@pytest.mark.parametrize("app_data", ["", "other"])
+async def test_a_reconnect_tells_that_it_went_elsewhere(ari: FakeAri, leg: Leg, app_data: str) -> None:
+    ari.channels_there["caller"].dialplan.app_name = "Stasis" if app_data else "Queue"
+    ari.channels_there["caller"].dialplan.app_data = app_data
+    ari.resync()
+    assert leg.ended.result().reason == "left"
+
+
+async def test_a_reconnect_during_an_errand_in_the_dialplan_is_no_end(ari: FakeAri, leg: Leg) -> None:
+    async def departure() -> None:
+        ari.channels_there["caller"].dialplan.app_name = "Queue"
+        ari.tell(StasisEnd(channel=ari.channels_there["caller"]))
+
+    away = await leg.excursion(departure)
+    ari.resync()
+    assert not leg.is_over
+    assert not away.returned.done()
+    ari.channels_there["caller"].dialplan.app_name = "Stasis"
+    ari.resync()  # it came back while the connection was down
+    assert away.returned.done()
+    assert leg.away is None
+
+
+async def test_a_reconnect_while_it_rings_is_no_end(ari: FakeAri, switchboard: Switchboard) -> None:
+    ours = Leg(ari, switchboard, "vx-call-1")  # type: ignore[arg-type]
+    ari.deaf = True
+    ari.arrive("vx-call-1").dialplan.app_name = "AppDial2"
+    ari.deaf = False
+    ari.resync()
+    assert not ours.is_over
+    ours.close()
+
+
 async def test_a_hang_up_reason_that_is_none(leg: Leg) -> None:
     with pytest.raises(ConfigurationError, match="'angry': one of normal, busy"):
         await leg.hangup("angry")  # type: ignore[arg-type]
     assert not leg.is_over
 
 
-async def test_a_soft_hang_up_request_is_no_end(ari: FakeAri, leg: Leg) -> None:
-    ari.tell(ChannelHangupRequest(channel=ari.channels_there["caller"], soft=True, cause=32))
+async def test_a_hang_up_that_asterisk_is_asked_for(ari: FakeAri, leg: Leg) -> None:
+    channel = ari.channels_there["caller"]
+    ari.tell(ChannelHangupRequest(channel=channel, soft=True, cause=32))  # "channel request hangup"
     assert not leg.is_over
+    ari.tell(StasisEnd(channel=channel))
+    assert leg.ended.result().reason == "hangup"
+
+
+async def test_taken_by_somebody_else(ari: FakeAri, leg: Leg, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxtra.calls.leg.CAUSE_WAIT_S", 0.02)
+    ari.tell(
+        StasisEnd(channel=ari.channels_there["caller"])
+    )  # "channel redirect", or another client's continue
+    assert (await leg.cause_known()).reason == "left"
+    with pytest.raises(CallEndedError, match="left") as caught:
+        leg.check()
+    assert caught.value.reason == "left"
+
+
+async def test_an_end_that_nobody_asked_for(ari: FakeAri, leg: Leg) -> None:
+    waiting = asyncio.ensure_future(leg.cause_known())
+    ari.gone("caller", 0)  # TIMEOUT(absolute)
+    assert (await waiting).reason == "hangup"
 
 
 @pytest.mark.parametrize(
@@ -144,11 +197,12 @@ async def test_the_cause_is_waited_for_but_not_for_ever(
 ) -> None:
     monkeypatch.setattr("voxtra.calls.leg.CAUSE_WAIT_S", 0.02)
     waiting = asyncio.ensure_future(leg.cause_known())
-    ari.tell(StasisEnd(channel=ari.channels_there["caller"]))
+    ari.tell(ChannelHangupRequest(channel=ari.channels_there["caller"]))
     assert (await waiting).reason == "hangup"
 
 
 async def test_a_cause_that_comes_later_is_added(ari: FakeAri, leg: Leg) -> None:
+    ari.tell(ChannelHangupRequest(channel=ari.channels_there["caller"]))
     ari.tell(StasisEnd(channel=ari.channels_there["caller"]))
     assert leg.ended.result().cause == 0
     ari.gone("caller", 19)

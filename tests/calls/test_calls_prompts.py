@@ -50,18 +50,57 @@ def test_nothing_but_known_schemes_gets_to_asterisk(prompt: str) -> None:
 
 async def test_heard_to_the_end(ari: FakeAri, prompts: Prompts) -> None:
     task = await begun(prompts, ["hello-world", "digits:1"], lang="de")
-    (asked,) = ari.asked_for("channels.play_with_id")
-    assert asked["media"] == ["sound:hello-world", "digits:1"]
-    assert asked["lang"] == "de"
-    assert prompts.playing == [asked["playback_id"]]
+    (first,) = ari.asked_for("channels.play_with_id")
+    assert (first["media"], first["lang"]) == (["sound:hello-world"], "de")
+    assert prompts.playing == [first["playback_id"]]
     assert not task.done(), "it is not over before it was heard"
     ari.played("of-another-call")
     await breathe()
     assert not task.done()
-    ari.played(asked["playback_id"])
+    ari.played(first["playback_id"])
+    await breathe()
+    assert not task.done()
+    _, second = ari.asked_for("channels.play_with_id")
+    assert second["media"] == ["digits:1"]
+    assert second["playback_id"] != first["playback_id"]
+    ari.played(second["playback_id"])
     result = await task
     assert (result.reason, result.media) == ("finished", ("sound:hello-world", "digits:1"))
+    assert result.playback_id == first["playback_id"]
     assert prompts.playing == []
+
+
+async def test_a_file_of_a_list_that_is_not_there(ari: FakeAri, prompts: Prompts) -> None:
+    task = await begun(prompts, ["hello-world", "no-such-file", "goodbye"])
+    ari.played(prompts.playing[0])
+    await breathe()
+    ari.played(ari.asked_for("channels.play_with_id")[-1]["playback_id"], "failed")
+    with pytest.raises(PlaybackError, match=r"sound:no-such-file \(2 of 3\): is the file"):
+        await task
+    assert len(ari.asked_for("channels.play_with_id")) == 2, "what follows is not played"
+    assert prompts.playing == []
+
+
+@pytest.mark.parametrize("state", ["done", "failed"])
+async def test_a_list_is_stopped_as_a_whole(ari: FakeAri, prompts: Prompts, state: str) -> None:
+    task = await begun(prompts, ["one", "two", "three"])
+    (whole,) = prompts.playing
+    ari.played(whole)
+    await breathe()
+    second = ari.asked_for("channels.play_with_id")[-1]["playback_id"]
+    ari.answers["playbacks.stop"] = lambda playback_id: ari.played(playback_id, state)
+    await prompts.stop(whole)
+    assert ari.asked_for("playbacks.stop") == [{"playback_id": second}]
+    assert (await task).reason == "interrupted"
+    assert len(ari.asked_for("channels.play_with_id")) == 2
+
+
+async def test_a_list_stopped_between_two(ari: FakeAri, prompts: Prompts) -> None:
+    task = await begun(prompts, ["one", "two"])
+    ari.played(prompts.playing[0])  # heard; its task has not noticed yet
+    await prompts.stop()
+    assert (await task).reason == "interrupted"
+    assert len(ari.asked_for("channels.play_with_id")) == 1
 
 
 async def test_a_file_that_is_not_there(ari: FakeAri, prompts: Prompts) -> None:

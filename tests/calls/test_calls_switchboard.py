@@ -57,7 +57,7 @@ async def test_an_event_about_two_subjects_of_one_mailbox_comes_once(
 
 
 async def test_a_mailbox_taken_over_is_not_taken_off_by_its_predecessor(switchboard: Switchboard) -> None:
-    off = switchboard.register("channel:a", lambda event: None, lambda: None)
+    off = switchboard.register("channel:a", lambda event: None, lambda lives: None)
     switchboard.register("channel:a", lambda event: None)
     off()
     assert switchboard.knows("a")
@@ -76,14 +76,17 @@ async def test_who_is_a_call(ari: FakeAri, switchboard: Switchboard, arrivals: l
 async def test_a_reconnect_ends_what_is_gone_and_begins_what_came(
     ari: FakeAri, switchboard: Switchboard, arrivals: list[StasisStart]
 ) -> None:
-    absent = []
-    for each in ("stays", "gone"):
-        switchboard.register(f"channel:{each}", lambda event: None, lambda each=each: absent.append(each))
+    absent: list[tuple[str, bool]] = []
+    for each in ("stays", "gone", "left"):
+        switchboard.register(
+            f"channel:{each}", lambda event: None, lambda lives, each=each: absent.append((each, lives))
+        )
     switchboard.register("playback:p", lambda event: None)
+    ari.channels_there["left"] = channel("left", "other")
     for each in ("stays", "came"):
         ari.channels_there[each] = channel(each, f"{APP},one,two" if each == "came" else APP)
     ari.resync()
-    assert absent == ["gone"]
+    assert absent == [("gone", False), ("left", True)]
     assert [(event.channel.id, event.args) for event in arrivals] == [("came", ["one", "two"])]
 
 

@@ -37,7 +37,7 @@ HangupReason = Literal[
 """What ``hangup`` may say; before the answer it decides the SIP code (busy = 486, rejected = 403 ...)."""
 
 SOFT_CAUSE = 32
-"""Asterisk's own soft hang-up, no Q.850 cause: it only wakes the channel's thread."""
+"""AST_SOFTHANGUP_EXPLICIT, no Q.850 cause: somebody asked Asterisk to hang up, which it does a moment later."""
 CAUSE_WAIT_S = 0.5
 """How long the end of a call waits to learn its cause."""
 
@@ -56,8 +56,9 @@ class LegEnd:
     """How a channel ended.
 
     Attributes:
-        reason: ``hangup`` (far end), ``local`` (we hung up), ``left`` (it went on in the dialplan),
-            ``lost`` (it was gone after a reconnect), ``failed`` (it never came about).
+        reason: ``hangup`` (far end), ``local`` (we hung up), ``left`` (it lives on, but not in this application:
+            we gave it away, or somebody else took it), ``lost`` (it was gone after a reconnect), ``failed``
+            (it never came about).
         cause: Q.850 cause, 0 when unknown.
         text: Asterisk's words for the cause.
     """
@@ -112,6 +113,7 @@ class Leg:
         self._listeners: tuple[Callable[[Event], None], ...] = ()
         self._destroyed = asyncio.Event()
         self._hung_up_by_us = False
+        self._hang_up_asked = False
         self._leaving = False
         self._away: Excursion | None = None
         self._off = switchboard.register(f"channel:{channel_id}", self._take, self._absent)
@@ -234,12 +236,15 @@ class Leg:
     async def cause_known(self) -> LegEnd:
         """The end, once the channel is destroyed or ``CAUSE_WAIT_S`` has passed."""
         end = await asyncio.shield(self.ended)
-        if end.reason in ("hangup", "local") and not self._destroyed.is_set():
+        doubtful = end.reason == "left" and not self._leaving
+        if (doubtful or end.reason in ("hangup", "local")) and not self._destroyed.is_set():
             try:
                 async with asyncio.timeout(CAUSE_WAIT_S):
                     await self._destroyed.wait()
             except TimeoutError:
                 pass  # without a subscription nothing more is told
+        if doubtful and self._destroyed.is_set():
+            end.reason = "hangup"  # by Asterisk itself, which asks nobody: TIMEOUT(absolute)
         return end
 
     def abandon(self, text: str) -> None:
@@ -251,8 +256,12 @@ class Leg:
         self._off()
         self._listeners = ()
 
-    def _absent(self) -> None:
-        if self.entered.done() or self.channel.name:  # one that was asked for but never came is no call yet
+    def _absent(self, lives: bool) -> None:
+        """A reconnect shows that the channel is not in the application; ``lives``: but there."""
+        if lives:
+            if self.entered.done() and self._away is None:  # else it is not here yet, or on an errand
+                self._end("left")
+        elif self.entered.done() or self.channel.name:  # one that was asked for but never came is no call yet
             self._end("lost")
 
     def _take(self, event: Event) -> None:
@@ -271,10 +280,14 @@ class Leg:
             case ChannelVarset(variable="BRIDGEPEER", value=peer) if peer and self._away is not None:
                 # ChannelEnteredBridge is told to those alone who are subscribed to the bridge
                 self._away.connect(peer)
-            case ChannelHangupRequest(cause=cause) if cause != SOFT_CAUSE:
-                self._end("hangup", cause or 0)
+            case ChannelHangupRequest(cause=cause):
+                self._hang_up_asked = True
+                if cause != SOFT_CAUSE:
+                    self._end("hangup", cause or 0)
             case StasisEnd() if not self._still_ours(event) and self._away is None:
-                self._end("left" if self._leaving else "hangup")
+                # without a request before it: a redirect, or "continue" by another client
+                hung_up = self._hang_up_asked or self._hung_up_by_us
+                self._end("hangup" if hung_up and not self._leaving else "left")
             case ChannelDestroyed(cause=cause, cause_txt=text):
                 self._end("hangup", cause, text)
                 self._destroyed.set()

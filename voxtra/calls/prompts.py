@@ -29,7 +29,7 @@ class PlayResult:
     Attributes:
         reason: ``finished`` (heard to the end), ``interrupted`` (stopped), ``hangup``.
         media: what was played, as media URIs.
-        playback_id: Asterisk's id of it, "" when it was not played by Asterisk.
+        playback_id: Asterisk's id of it (of the first, for a list), "" when it was not played by Asterisk.
     """
 
     reason: EndReason
@@ -66,20 +66,45 @@ class Prompts:
         self._switchboard = switchboard
         self._leg = leg
         self._stopped: set[str] = set()
-        self.playing: list[str] = []
-        """Ids of the playbacks under way."""
+        self._now: dict[str, str] = {}
+        """Prompt (a list of them goes by its first id) -> the playback of it that is under way."""
+
+    @property
+    def playing(self) -> list[str]:
+        """Ids of the prompts under way."""
+        return list(self._now)
 
     async def play(self, prompt: str | Sequence[str], *, lang: str = "") -> PlayResult:
         """Play and wait until it was heard, stopped, or the call ended.
 
+        Each of a list is a playback of its own: Asterisk leaves out a file of a list that is not there, and
+        tells nobody.
+
         Raises:
             ConfigurationError: the prompt can't be.
-            PlaybackError: Asterisk could not play it (no such file, mostly).
+            PlaybackError: Asterisk could not play it (no such file, mostly); what follows it is not played.
             CallEndedError: the call is over already.
         """
         uris = media_uris(prompt)
         self._leg.check()
-        playback_id = new_id("play")
+        whole = playback_id = new_id("play")
+        reason: EndReason = "finished"
+        try:
+            for number, uri in enumerate(uris, 1):
+                self._now[whole] = playback_id
+                place = f" ({number} of {len(uris)})" if len(uris) > 1 else ""
+                reason = await self._play_one(playback_id, uri, lang, place)
+                if whole in self._stopped:
+                    reason = "interrupted"
+                if reason != "finished":
+                    break
+                playback_id = new_id("play")
+            return PlayResult(reason, tuple(uris), whole)
+        finally:
+            del self._now[whole]
+            self._stopped.discard(whole)
+
+    async def _play_one(self, playback_id: str, uri: str, lang: str, place: str) -> EndReason:
         finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def take(event: Event) -> None:
@@ -87,17 +112,16 @@ class Prompts:
                 finished.set_result(event.playback.state)
 
         off = self._switchboard.register(f"playback:{playback_id}", take)
-        self.playing.append(playback_id)
         try:
             await self._leg.do(
                 lambda: self._ari.channels.play_with_id(
-                    channel_id=self._leg.id, playback_id=playback_id, media=uris, lang=lang or None
+                    channel_id=self._leg.id, playback_id=playback_id, media=[uri], lang=lang or None
                 )
             )
-            return await self._heard(playback_id, finished, uris)
+            return await self._heard(playback_id, finished, f"{uri}{place}")
         except CallEndedError:
             if finished.done() or self._leg.is_over:
-                return PlayResult("hangup", tuple(uris), playback_id)
+                return "hangup"
             raise
         except asyncio.CancelledError:
             if not self._leg.is_over:
@@ -107,30 +131,28 @@ class Prompts:
             raise
         finally:
             off()
-            self.playing.remove(playback_id)
-            self._stopped.discard(playback_id)
 
-    async def _heard(self, playback_id: str, finished: asyncio.Future[str], uris: list[str]) -> PlayResult:
+    async def _heard(self, playback_id: str, finished: asyncio.Future[str], shown: str) -> EndReason:
         missed = 0
         while not finished.done():
             await first_of(finished, self._leg.ended, timeout=LOOK_S)
             if self._leg.is_over:
-                return PlayResult("hangup", tuple(uris), playback_id)
+                return "hangup"
             if not finished.done():
                 missed = 0 if await self._is_there(playback_id) else missed + 1
                 if missed > 1:
-                    raise PlaybackError(f"Asterisk forgot the playback of {' '.join(uris)}")
-        if playback_id in self._stopped:
-            return PlayResult("interrupted", tuple(uris), playback_id)
-        if finished.result() == "failed":
+                    raise PlaybackError(f"Asterisk forgot the playback of {shown}")
+        if finished.result() == "failed" and not self._is_stopped(playback_id):
             await asyncio.sleep(0)
             if self._leg.is_over:
-                return PlayResult("hangup", tuple(uris), playback_id)
+                return "hangup"
             raise PlaybackError(
-                f"Asterisk could not play {' '.join(uris)}: is the file in its sounds directory, "
-                "in a format it reads?"
+                f"Asterisk could not play {shown}: is the file in its sounds directory, in a format it reads?"
             )
-        return PlayResult("finished", tuple(uris), playback_id)
+        return "finished"
+
+    def _is_stopped(self, playback_id: str) -> bool:
+        return any(self._now.get(whole) == playback_id for whole in self._stopped)
 
     async def _is_there(self, playback_id: str) -> bool:
         try:
@@ -141,9 +163,10 @@ class Prompts:
             log.debug("playback %s: %s", playback_id, error)
         return True
 
-    async def stop(self, playback_id: str | None = None) -> None:
-        """Stop one playback, or all on this leg. Finished already is as good."""
-        for each in [playback_id] if playback_id else list(self.playing):
-            if each in self.playing:
+    async def stop(self, prompt_id: str | None = None) -> None:
+        """Stop one prompt, or all on this leg. Finished already is as good."""
+        for each in [prompt_id] if prompt_id else self.playing:
+            if each in self._now:
                 self._stopped.add(each)
-            await self._switchboard.gone(self._ari.playbacks.stop(playback_id=each))
+            playback_id = self._now.get(each, each)
+            await self._switchboard.gone(self._ari.playbacks.stop(playback_id=playback_id))

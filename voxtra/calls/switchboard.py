@@ -57,17 +57,18 @@ class Switchboard:
         self._ari = ari
         self._on_call = on_call
         self._mailboxes: dict[str, Mailbox] = {}
-        self._absent: dict[str, Callable[[], None]] = {}
+        self._absent: dict[str, Callable[[bool], None]] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._off = [ari.on_event(self._deliver), ari.on_resync(self._reconcile)]
 
     def register(
-        self, subject: str, mailbox: Mailbox, on_absent: Callable[[], None] | None = None
+        self, subject: str, mailbox: Mailbox, on_absent: Callable[[bool], None] | None = None
     ) -> Callable[[], None]:
         """Get the events about ``subject`` (``channel:ID``, ``playback:ID``) before it exists.
 
         Args:
-            on_absent: called when a reconnect shows that the channel is gone.
+            on_absent: called when a reconnect shows that the channel is not in the application; its argument
+                tells whether it lives elsewhere in Asterisk.
 
         Returns what takes it off again.
         """
@@ -105,22 +106,20 @@ class Switchboard:
             self._on_call(event)
 
     def _reconcile(self, snapshot: Snapshot) -> None:
-        """After a (re)connect: calls that ended meanwhile end here, those that came begin.
+        """After a (re)connect: calls that ended or left meanwhile end here, those that came begin.
 
         A channel that is known is told that it is there: its StasisStart may have been lost.
         """
-        there = {channel.id for channel in snapshot.channels}
-        for subject, absent in list(self._absent.items()):
-            if subject.removeprefix("channel:") not in there:
-                absent()
         app = snapshot.application.name
-        ours = set(snapshot.application.channel_ids)
+        args = {channel.id: _args_of(channel, snapshot) for channel in snapshot.channels}
+        for subject, absent in list(self._absent.items()):
+            channel_id = subject.removeprefix("channel:")
+            if args.get(channel_id) is None:
+                absent(channel_id in args)
         for channel in snapshot.channels:
-            name, *args = _app_of(channel) or [""]
-            if channel.dialplan.app_name == "StasisBroadcast" and channel.id in ours:
-                name = app  # the dialplan named no application: it was claimed
-            if name == app:
-                event = StasisStart(application=app, args=args, channel=channel)
+            found = args[channel.id]
+            if found is not None:
+                event = StasisStart(application=app, args=found, channel=channel)
                 mailbox = self._mailboxes.get(f"channel:{channel.id}", self._arrival)
                 mailbox(event)
         for bridge in snapshot.bridges:
@@ -193,6 +192,18 @@ class Switchboard:
                 self._ari.channels.set_channel_var(channel_id=channel_id, variable=RETURNED, value="draining")
             )
             await self.gone(self._ari.channels.continue_in_dialplan(channel_id=channel_id))
+
+
+def _args_of(channel: Channel, snapshot: Snapshot) -> list[str] | None:
+    """The arguments a channel came into our application with; None when it is not in it.
+
+    ``channel_ids`` of the application does not tell: they hold what is subscribed to, left or not.
+    """
+    app = snapshot.application.name
+    if channel.dialplan.app_name == "StasisBroadcast" and channel.id in snapshot.application.channel_ids:
+        return []  # the dialplan named no application: it was claimed
+    name, *args = _app_of(channel) or [""]
+    return args if name == app else None
 
 
 def _app_of(channel: Channel) -> list[str]:
