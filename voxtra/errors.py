@@ -32,6 +32,8 @@ VoxtraError
 │   ├── LineClosedError           the line to Asterisk is closed
 │   ├── SpoolError                what was to be kept safe could not be (disk full)
 │   └── StorageError              a recording could not be stored where it belongs
+├── TokenError                    a token of the audio bridge is not good
+├── RelayError                    the audio bridge could not be set up
 └── ProviderError                 a speech provider failed
     ├── STTError
     ├── TTSError
@@ -232,6 +234,14 @@ class StorageError(MediaError):
         self.final = final
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class TokenError(VoxtraError):
+    """A token of the audio bridge is no token, not this relay's, or no longer good."""
+
+
+class RelayError(VoxtraError):
+    """The audio bridge could not be set up. The message names the address and what to do."""
 
 
 class ProviderError(VoxtraError):
