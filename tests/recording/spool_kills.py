@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 from voxtra.recording import LocalFileSink, RecordingMetadata
-from voxtra.recording.spool import SpooledSink
+from voxtra.recording.spooled import SpooledSink
 
 logging.disable()
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from voxtra.errors import ConfigurationError, StorageError
+from voxtra.errors import StorageError
 from voxtra.recording import GCSSink, RecordingMetadata, SpooledSink
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -33,12 +33,15 @@ class Bucket:
         self.objects, self.writes, self.sessions = {}, Counter(), {}
         self.failures = []
         self.fail_chunk = 0
+        self.about = {"name": "calls", "metageneration": "1"}
 
     async def __aenter__(self):
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/upload/storage/v1/b/{bucket}/o", self._upload)
         app.router.add_put("/session/{id}", self._chunk)
         app.router.add_get("/storage/v1/b/{bucket}/o/{name:.+}", self._get)
+        app.router.add_get("/storage/v1/b/{bucket}", self._bucket)
+        app.router.add_patch("/storage/v1/b/{bucket}", self._patch)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -95,6 +98,14 @@ class Bucket:
                 return web.json_response(self._shown(about["name"]))
             return self._keep(about["name"], about, bytes(data), precondition)
         return web.Response(status=308, headers={"Range": f"bytes=0-{len(data) - 1}"} if data else {})
+
+    async def _bucket(self, request):
+        return web.json_response(self.about)
+
+    async def _patch(self, request):
+        assert request.query["ifMetagenerationMatch"] == self.about["metageneration"]
+        self.about |= await request.json() | {"metageneration": str(int(self.about["metageneration"]) + 1)}
+        return web.json_response(self.about)
 
     async def _get(self, request):
         name = request.match_info["name"]
@@ -233,7 +244,30 @@ async def test_through_the_spool_no_fault_loses_or_doubles_a_recording(fault, tm
     assert stored == Counter(contents.values())
 
 
-@pytest.mark.parametrize("name", ["{date}", "{name}/{x}", "{name", "{name.__class__}", "{0}{name}"])
-def test_a_template_that_cannot_be_is_refused(name):
-    with pytest.raises(ConfigurationError, match="object name"):
-        GCSSink("calls", name=name)
+async def kept(sink, caplog):
+    with caplog.at_level("INFO", "voxtra.recording"):
+        await sink.start()
+        async with asyncio.timeout(10):
+            while "days" not in caplog.text:
+                await asyncio.sleep(0.01)
+    await sink.close()
+    said, _ = caplog.messages, caplog.clear()
+    return said
+
+
+async def test_the_bucket_removes_what_is_too_old_and_its_other_rules_stay(bucket, sinks, caplog):
+    theirs = {"action": {"type": "Delete"}, "condition": {"age": 1, "matchesPrefix": ["tmp/"]}}
+    bucket.about["lifecycle"] = {"rule": [theirs]}
+    name = "calls/{date}/{name}.{format}"
+
+    def ours(days):
+        return {"action": {"type": "Delete"}, "condition": {"age": days, "matchesPrefix": ["calls/"]}}
+
+    said = await kept(sinks(bucket.port, keep_days=30, name=name), caplog)
+    assert said == ["gs://calls/calls/: from now on removed after 30 days"]
+    assert bucket.about["lifecycle"] == {"rule": [theirs, ours(30)]}
+    said = await kept(sinks(bucket.port, keep_days=30, name=name), caplog)
+    assert said == ["gs://calls/calls/: is removed after 30 days"]
+    assert bucket.about["metageneration"] == "2"
+    await kept(sinks(bucket.port, keep_days=60, name=name), caplog)
+    assert bucket.about["lifecycle"] == {"rule": [theirs, ours(60)]}

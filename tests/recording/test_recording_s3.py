@@ -164,3 +164,41 @@ async def test_through_the_spool_no_fault_loses_or_doubles_a_recording(fault, tm
     stored = Counter(objects(s3).values())
     print(f"s3, {fault}: sent 6 stored {len(stored)} duplicated {sum(stored.values()) - len(stored)}")
     assert stored == Counter(contents.values())
+
+
+async def kept(sink, caplog):
+    with caplog.at_level("INFO", "voxtra.recording"):
+        await sink.start()
+        async with asyncio.timeout(10):
+            while not caplog.messages:
+                await asyncio.sleep(0.01)
+    await sink.close()
+    said, _ = caplog.messages, caplog.clear()
+    return said
+
+
+def rules(s3):
+    found = s3.get_bucket_lifecycle_configuration(Bucket="calls")["Rules"]
+    return {each["ID"]: (each["Filter"], each["Expiration"].get("Days")) for each in found}
+
+
+async def test_the_bucket_removes_what_is_too_old_and_its_other_rules_stay(s3, caplog):
+    theirs = {"ID": "tmp", "Status": "Enabled", "Filter": {"Prefix": "tmp/"}, "Expiration": {"Days": 1}}
+    s3.put_bucket_lifecycle_configuration(Bucket="calls", LifecycleConfiguration={"Rules": [theirs]})
+    name = "calls/{date}/{name}.{format}"
+    for days, said in ((30, "from now on removed"), (30, "is removed"), (60, "from now on removed")):
+        sink = S3Sink("calls", client=s3, keep_days=days, name=name)
+        assert await kept(sink, caplog) == [f"s3://calls/calls/: {said} after {days} days"]
+        assert rules(s3) == {
+            "tmp": ({"Prefix": "tmp/"}, 1),
+            "voxtra-keep-calls": ({"Prefix": "calls/"}, days),
+        }
+    first = S3Sink("calls", client=s3, keep_days=7)  # no folder of its own: the whole bucket
+    await kept(first, caplog)
+    assert rules(s3)["voxtra-keep"] == ({"Prefix": ""}, 7)
+
+
+async def test_a_rule_that_cannot_be_set_is_said_and_recordings_go_on(s3, caplog, tmp_path):
+    sink = S3Sink("no-such-bucket", client=s3, keep_days=30)
+    (said,) = await kept(sink, caplog)
+    assert "s3://no-such-bucket: no lifecycle rule could be set" in said

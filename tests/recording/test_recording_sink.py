@@ -8,6 +8,7 @@ import json
 import logging
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
@@ -60,11 +61,13 @@ async def test_over_disks_it_is_copied_and_then_shown(tmp_path, monkeypatch):
     metadata = recorded(tmp_path, content=b"x" * 3_000_000)
     stat = Path.stat
 
-    class Elsewhere:
-        st_dev = -1
-
     def on_another_disk(path, **how):
-        return Elsewhere if path.name == "growing.wav" else stat(path, **how)
+        found = stat(path, **how)
+        if path.name != "growing.wav":
+            return found
+        return SimpleNamespace(
+            **{each: getattr(found, each) for each in dir(found) if "st_" in each} | {"st_dev": -1}
+        )
 
     monkeypatch.setattr(Path, "stat", on_another_disk)
     await LocalFileSink(tmp_path / "out").on_recording_complete(metadata)

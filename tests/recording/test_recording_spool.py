@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from voxtra.errors import ConfigurationError, SpoolError, StorageError
 from voxtra.recording import CompositeSink, LocalFileSink, RecordingMetadata, RecordingSink, WebhookSink
-from voxtra.recording.spool import Patience, SpooledSink
+from voxtra.recording.spool import Patience
 from voxtra.recording.spool_store import RESERVE, Entry, SpoolStore
+from voxtra.recording.spooled import SpooledSink
 
 QUICK = {"retry_s": (0.01, 0.05), "grace_s": 2.0, "min_free": 0}
 

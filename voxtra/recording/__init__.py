@@ -5,7 +5,7 @@ from voxtra.recording.gcs import GCSSink
 from voxtra.recording.report import render_report
 from voxtra.recording.s3 import S3Sink
 from voxtra.recording.sink import CompositeSink, LocalFileSink, RecordingMetadata, RecordingSink, WebhookSink
-from voxtra.recording.spool import SpooledSink
+from voxtra.recording.spooled import SpooledSink
 from voxtra.recording.stereo import StereoRecorder
 from voxtra.recording.timeline import Timeline
 

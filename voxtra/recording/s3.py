@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from voxtra.errors import MissingExtraError, StorageError
-from voxtra.recording.objects import NAME, ObjectSink
+from voxtra.recording.objects import NAME, RULE, ObjectSink
+from voxtra.recording.sink import RecordingSink
 
 PART = 16 * 1024 * 1024
 """Files above this size go up in parts of it, each tried again on its own."""
@@ -20,7 +21,7 @@ class S3Sink(ObjectSink):
     """Stores recordings in an S3 bucket.
 
     Args:
-        bucket, name, content_type, metadata, keep_file, timeout: see :class:`ObjectSink`.
+        bucket, name, content_type, metadata, keep_file, timeout, keep_days, then: see :class:`ObjectSink`.
         endpoint_url: of another store than Amazon's.
         region: else by the environment.
         encryption: ``AES256`` or ``aws:kms``; "" is the bucket's own.
@@ -42,6 +43,8 @@ class S3Sink(ObjectSink):
         metadata: Mapping[str, str] | None = None,
         keep_file: bool = False,
         timeout: float = 300.0,
+        keep_days: float = 0,
+        then: RecordingSink | None = None,
         endpoint_url: str = "",
         region: str = "",
         encryption: str = "",
@@ -55,6 +58,8 @@ class S3Sink(ObjectSink):
             metadata=metadata,
             keep_file=keep_file,
             timeout=timeout,
+            keep_days=keep_days,
+            then=then,
         )
         try:
             import boto3  # noqa: F401
@@ -103,6 +108,32 @@ class S3Sink(ObjectSink):
                 return bool(found.get("Metadata", {}).get("sha256") == digest)
         except (BotoCoreError, ClientError, OSError) as error:
             raise StorageError(f"{where} was not stored: {error}") from error
+        return True
+
+    def _set_rule(self, prefix: str, days: int) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        rule = {
+            "ID": RULE + (f"-{prefix.strip('/').replace('/', '-')}" if prefix else ""), "Status": "Enabled",
+            "Filter": {"Prefix": prefix}, "Expiration": {"Days": days},
+        }  # fmt: skip
+        try:
+            if self._client is None:
+                self._client = self._connect()
+            try:
+                rules = self._client.get_bucket_lifecycle_configuration(Bucket=self.bucket)["Rules"]
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") != "NoSuchLifecycleConfiguration":
+                    raise
+                rules = []
+            if rule in rules:
+                return False
+            kept = [each for each in rules if each.get("ID") != rule["ID"]]
+            self._client.put_bucket_lifecycle_configuration(
+                Bucket=self.bucket, LifecycleConfiguration={"Rules": [*kept, rule]}
+            )
+        except (BotoCoreError, ClientError, OSError) as error:
+            raise StorageError(f"s3://{self.bucket}: no lifecycle rule could be set: {error}") from error
         return True
 
     def _upload(self, path: Path, options: dict[str, Any]) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import filecmp
 import hashlib
 import hmac
 import json
 import logging
-import os
-import re
-import shutil
-import tempfile
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -22,12 +19,14 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from voxtra.errors import ConfigurationError, MediaError, StorageError
+from voxtra.recording.names import NameTemplate
+from voxtra.recording.names import check_name as check_name
+from voxtra.recording.placing import SEALED, Seal, expire, place
+from voxtra.recording.retention import Retention, check_days
 
 log = logging.getLogger("voxtra.recording")
 
 SIGNATURE_HEADER = "X-Voxtra-Signature"
-_PART = re.compile(r"[^\W_][\w .@+:-]{0,119}")
-_MAX_NAME = 400
 
 
 @dataclass(slots=True)
@@ -57,10 +56,17 @@ class RecordingSink(ABC):
     The file at ``metadata.file_path`` is the sink's: it may move or delete it.
     """
 
+    then: RecordingSink | None = None
+    """Who is told once a recording is stored here; see ``then`` of the sinks that store."""
+
     @property
     def workspace(self) -> Path | None:
         """Folder where a recording for this sink best grows (same disk as its goal); None = any."""
         return None
+
+    def refusal(self) -> str:
+        """Why a recording for this sink had better not be begun now (its disk is nearly full); "" = no reason."""
+        return ""
 
     @abstractmethod
     async def on_recording_complete(self, metadata: RecordingMetadata) -> None:
@@ -70,7 +76,7 @@ class RecordingSink(ABC):
         """
 
     async def deliver(self, metadata: RecordingMetadata) -> None:
-        """As :meth:`on_recording_complete`, but what goes wrong is raised, never only logged."""
+        """As :meth:`on_recording_complete`, but what goes wrong is raised, and ``then`` is not told."""
         await self.on_recording_complete(metadata)
 
     async def start(self) -> None:  # noqa: B027 - few sinks have anything to start
@@ -80,32 +86,53 @@ class RecordingSink(ABC):
         """The app has stopped: end what is under way, close connections. Idempotent."""
 
 
-def check_name(name: str) -> str:
-    """A recording's name, proven to stay within its folder. ``/`` separates folders.
-
-    Raises:
-        ConfigurationError: it can't be a name; says what is wrong.
-    """
-    parts = name.split("/")
-    if len(name) > _MAX_NAME or not all(_PART.fullmatch(part) and not part.endswith(".") for part in parts):
-        raise ConfigurationError(
-            f"{name[:80]!r} can't be a recording's name: use letters, digits and . _ - + @ : with / for "
-            "folders, each part beginning with a letter or digit and of at most 120 characters"
-        )
-    return name
+async def tell(then: RecordingSink | None, metadata: RecordingMetadata) -> None:
+    """Tell ``then`` of what is stored. What fails is logged: the recording is safe, and that is what counts."""
+    if then is None:
+        return
+    try:
+        await then.on_recording_complete(metadata)
+    except Exception:  # a sink is anyone's code
+        log.exception("%s was not told of the recording %r", type(then).__name__, metadata.name)
 
 
 class LocalFileSink(RecordingSink):
-    """Moves each recording to ``base_dir/<name>.<format>``, in one step: it is there whole, or not at all.
+    """Moves each recording to a name under ``base_dir``, in one step: it is there whole, or not at all.
 
     A name that is taken gets a number (``name-2.wav``): no recording is lost to another.
 
     Args:
         base_dir: the folder; made when it is needed.
+        name: where in it, see :class:`~voxtra.recording.names.NameTemplate`.
+        keep_days: remove what is older, each hour while the app runs; 0 = keep it for ever.
+        encrypt_to: public keys (``age1...``, ``ssh-ed25519 ...``), one or several: files are encrypted to them and
+            get ``.age`` at their end. Wants ``voxtra[age]``.
+        then: is told once the file is there; ``metadata.extra["uri"]`` says where.
+
+    Raises:
+        ConfigurationError: an argument can't be.
+        MissingExtraError: there is no encryption installed.
     """
 
-    def __init__(self, base_dir: str | PathLike[str]) -> None:
+    def __init__(
+        self,
+        base_dir: str | PathLike[str],
+        *,
+        name: str = "{name}.{format}",
+        keep_days: float = 0,
+        encrypt_to: str | Sequence[str] = (),
+        then: RecordingSink | None = None,
+    ) -> None:
         self.base_dir = Path(base_dir)
+        self.then = then
+        self._template = NameTemplate(name)
+        self._keep_days = check_days(keep_days, "LocalFileSink")
+        self._seal: Seal | None = None
+        if encrypt_to:
+            from voxtra.recording.sealing import sealer
+
+            self._seal = sealer([encrypt_to] if isinstance(encrypt_to, str) else encrypt_to)
+        self._retention = Retention(self._expire, str(self.base_dir))
 
     @property
     def workspace(self) -> Path | None:
@@ -113,70 +140,61 @@ class LocalFileSink(RecordingSink):
         return self.base_dir / ".partial"
 
     async def on_recording_complete(self, metadata: RecordingMetadata) -> None:
-        """Move the file and set ``metadata.file_path`` to where it is now.
+        """Move the file and set ``metadata.file_path`` to where it is now; then tell ``then``.
 
         Raises:
             ConfigurationError: the name would lead out of ``base_dir``.
             MediaError: the file can't be moved; it stays where it is.
         """
-        check_name(metadata.name)
+        await self.deliver(metadata)
+        await tell(self.then, metadata)
+
+    async def deliver(self, metadata: RecordingMetadata) -> None:
+        """Move the file, without telling ``then``. Raises as :meth:`on_recording_complete`."""
         try:
-            metadata.file_path = str(await asyncio.to_thread(self._move, metadata))
+            path = await asyncio.to_thread(self._move, metadata)
         except OSError as error:
             why = error.strerror or error
             raise MediaError(
                 f"can't move the recording {metadata.file_path} to {self.base_dir}: {why}"
             ) from error
+        metadata.file_path = str(path)
+        metadata.extra["uri"] = path.absolute().as_uri()
+        if self._seal is not None:
+            metadata.extra["encrypted"] = SEALED
 
     def _move(self, metadata: RecordingMetadata) -> Path:
         source = Path(metadata.file_path)
-        folder = (self.base_dir / metadata.name).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        base = self.base_dir.resolve()
-        if not folder.resolve().is_relative_to(base):
-            raise ConfigurationError(
-                f"the recording {metadata.name!r} would leave {base}: a link leads out of it"
+        check_name(metadata.name)
+        name = self._template.render(
+            session_id=metadata.session_id, name=metadata.name, format=metadata.format,
+            ended=source.stat().st_mtime,
+        )  # fmt: skip
+        ending = metadata.format
+        if self._seal is not None:
+            name, ending = f"{name}.{SEALED}", f"{ending}.{SEALED}"
+        again = metadata.extra.get("delivery_attempt", 1) > 1
+        return place(source, self.base_dir, name, ending, again=again, seal=self._seal)
+
+    async def start(self) -> None:
+        """Begin to remove what is too old, where that is asked for."""
+        if self._keep_days:
+            self._retention.start()
+        if self.then is not None:
+            await self.then.start()
+
+    async def _expire(self) -> None:
+        gone = await asyncio.to_thread(expire, self.base_dir, self._keep_days, time.time())
+        if gone:
+            log.info(
+                "%s: removed %d recordings older than %g days", self.base_dir, len(gone), self._keep_days
             )
-        stem = Path(metadata.name).name
-        here = rf"{re.escape(stem)}(-\d+)?\.{re.escape(metadata.format)}"
-        if source.parent.resolve() == folder.resolve() and re.fullmatch(here, source.name):
-            return source  # called again: it is in its place already
-        near = self._near(source, folder)
-        for number in range(1, 10_000):
-            target = folder / f"{stem}{f'-{number}' if number > 1 else ''}.{metadata.format}"
-            try:
-                os.link(near, target)  # unlike a rename, it never replaces what is there
-            except FileExistsError:
-                if not _is_again(metadata, near, target):
-                    continue
-            near.unlink()
-            if near != source:
-                source.unlink()
-            return target
-        raise MediaError(f"10,000 recordings are named {metadata.name!r}: choose another name")
 
-    @staticmethod
-    def _near(source: Path, folder: Path) -> Path:
-        """The file, on the disk of ``folder``: itself, or a synced copy under a hidden name."""
-        if source.stat().st_dev == folder.stat().st_dev:
-            return source
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".partial", dir=folder)
-        try:
-            with os.fdopen(handle, "wb") as copy, source.open("rb") as original:
-                shutil.copyfileobj(original, copy)
-                copy.flush()
-                os.fsync(copy.fileno())
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
-        return Path(name)
-
-
-def _is_again(metadata: RecordingMetadata, source: Path, target: Path) -> bool:
-    """Whether ``target`` is this very recording, from a delivery that was cut off before it could be told."""
-    if source.samefile(target):
-        return True
-    return metadata.extra.get("delivery_attempt", 1) > 1 and filecmp.cmp(source, target, shallow=False)
+    async def close(self) -> None:
+        """End the removing. Idempotent."""
+        await self._retention.close()
+        if self.then is not None:
+            await self.then.close()
 
 
 class CompositeSink(RecordingSink):
@@ -192,6 +210,10 @@ class CompositeSink(RecordingSink):
     def workspace(self) -> Path | None:
         """That of the first sink that has one."""
         return next((sink.workspace for sink in self.sinks if sink.workspace is not None), None)
+
+    def refusal(self) -> str:
+        """That of the first sink that has one."""
+        return next((why for sink in self.sinks if (why := sink.refusal())), "")
 
     async def on_recording_complete(self, metadata: RecordingMetadata) -> None:
         """Hand ``metadata`` to every sink. Errors are logged with the sink's name."""

@@ -59,7 +59,7 @@ class Entry:
         sink: who gets it.
         key: the same whenever it is delivered again; receivers may tell by it.
         lane: entries of one lane go out one after another, "" = in any order.
-        kind: ``recording`` or ``webhook``.
+        kind: ``recording``, ``notice`` (of a recording that is stored) or ``webhook``.
         body: what there is to say, JSON-able.
         file: name of its file in the spool, "" = none.
         size: of the file, bytes.
