@@ -16,6 +16,7 @@ from voxtra.calls.fetch import SoundFetcher
 from voxtra.calls.leg import HangupReason, Leg, first_of
 from voxtra.calls.media import CallMedia
 from voxtra.calls.room import Room
+from voxtra.calls.seat import Seat
 from voxtra.calls.switchboard import Switchboard
 from voxtra.config import DrainConfig, TrunkConfig
 from voxtra.errors import (
@@ -105,6 +106,7 @@ class LiveCall:
         self.pipeline: VoicePipeline | None = None
         self.room: Room | None = None
         """The bridge it shares with others; its own media is out of it meanwhile."""
+        self.seats: tuple[Seat, ...] = ()
         self.on_hold = False
         self._emit = emit
         self._on_end = on_end
@@ -143,6 +145,7 @@ class LiveCall:
                     self.shared.ari, self.shared.switchboard, self.shared.transport, self.leg
                 )
                 self._begin_media(self.media)
+                await self._gather_seats()
             if self.leg.up.is_set() and self.room is None and not self.on_hold:
                 await self.media.join()
             return self.media
@@ -161,6 +164,34 @@ class LiveCall:
             )
         )
 
+    async def take_seat(self) -> Seat:
+        """A line of somebody's own in the call. Raises as :meth:`sound`."""
+        await self.sound()
+        shared = self.shared
+        seat = await Seat.open(shared.ari, shared.switchboard, shared.transport, self._leave_seat)
+        self.seats = (*self.seats, seat)
+        try:
+            self.leg.check()
+            await seat.move(self._bridge_id())
+        except BaseException:
+            await seat.close()
+            raise
+        return seat
+
+    def _leave_seat(self, seat: Seat) -> None:
+        self.seats = tuple(each for each in self.seats if each is not seat)
+
+    def _bridge_id(self) -> str:
+        """Where the call's company is: the bridge it shares with others, or its own."""
+        if self.room is not None and not self.room.dissolved.done():
+            return self.room.id
+        return self.media.bridge_id if self.media is not None else ""
+
+    async def _gather_seats(self) -> None:
+        if bridge_id := self._bridge_id():
+            for seat in self.seats:
+                await seat.try_move(bridge_id)
+
     async def conversation(self) -> VoicePipeline:
         """The pipeline on the call's line. Raises as :meth:`sound`."""
         while True:
@@ -178,6 +209,9 @@ class LiveCall:
             await pipeline.close()
         if media is not None:
             await media.close()
+        if self.leg.is_over:
+            for seat in self.seats:
+                await seat.close()
 
     async def prepare(self) -> None:
         """Open the line while the call rings, so that the first word needs no set-up."""
@@ -226,6 +260,7 @@ class LiveCall:
         self.room = room
         try:
             await room.add(self.leg, lambda: self._left(room))
+            await self._gather_seats()
         except BaseException:
             self.room = None
             await self.come_back()
@@ -249,6 +284,7 @@ class LiveCall:
         """Back to the app's own sound, where there was any."""
         if self.media is not None and not self.media.line.closed.done() and not self.leg.is_over:
             await self.sound()
+            await self._gather_seats()
             if self.pipeline is not None and self.room is None and not self.on_hold:
                 self.pipeline.deaf = False
 

@@ -16,6 +16,7 @@ from voxtra.agent.mouth import SayResult
 from voxtra.agent.pipeline import VoicePipeline
 from voxtra.ari import ARIClient, ChannelDtmfReceived, Event
 from voxtra.ari.events import ChannelHold, ChannelTransfer, ChannelUnhold
+from voxtra.bridging import Bridging
 from voxtra.calls.audio import AudioOut, FrameEvents
 from voxtra.calls.leg import HangupReason, Leg, LegEnd, first_of
 from voxtra.calls.prompts import Prompts
@@ -56,7 +57,7 @@ LINE_BACK_S = 1.0
 C = TypeVar("C", bound=Callable[..., Awaitable[Any]])
 
 
-class CallSession(Sounds, Handover):
+class CallSession(Sounds, Handover, Bridging):
     """A call. Made by :class:`~voxtra.app.VoxtraApp` for every call that comes in and every ``originate``.
 
     When the far end hangs up, whatever is under way ends at once: ``say`` and ``play_file`` with the

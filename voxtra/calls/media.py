@@ -48,31 +48,15 @@ class CallMedia:
             ARIError: Asterisk refused.
             TelephonyConnectionError: the connection is down and did not come back in time.
         """
-        media = Leg(ari, switchboard, new_id("media"))
-        offer = transport.offer()
-        line: Line | None = None
+        media, line = await open_line(ari, switchboard, transport, new_id("media"))
+        self = cls(ari, switchboard, leg, line, media)
+        line.pause()
         try:
-            parameters: dict[str, Any] = dict(offer.params)
-            if not ari.ready:  # Asterisk lets no channel into an application that is not connected
-                await ari.wait_ready(OPEN_S)
-            channel = await ari.channels.external_media(app=ari.app or "", channel_id=media.id, **parameters)
-            line = await offer.connect(channel.channelvars or {}, deadline_s=OPEN_S)
-            await _entered(media, line)
-            self = cls(ari, switchboard, leg, line, media)
-            line.pause()
-            try:
-                await self._make_bridge()
-            except BaseException:
-                await self.close()
-                raise
-            return self
+            await self._make_bridge()
         except BaseException:
-            await offer.cancel()
-            if line is not None:
-                await line.close()
-            switchboard.chore(switchboard.gone(ari.channels.hangup(channel_id=media.id)))
-            media.close()
+            await self.close()
             raise
+        return self
 
     async def _make_bridge(self) -> None:
         self._bridged = True  # from here on it may be there, even when the request is cut off
@@ -81,6 +65,11 @@ class CallMedia:
             bridge_id=self._bridge_id, type="mixing,dtmf_events", name=self._switchboard.bridge_name
         )
         await self._ari.bridges.add_channel(bridge_id=self._bridge_id, channel=[self._media.id])
+
+    @property
+    def bridge_id(self) -> str:
+        """The bridge of the line and, once joined, the call."""
+        return self._bridge_id
 
     async def join(self) -> None:
         """Let the call hear and be heard. Idempotent."""
@@ -117,6 +106,36 @@ class CallMedia:
             self._bridged = False
             await self._switchboard.gone(self._ari.bridges.destroy(bridge_id=self._bridge_id))
         self._off_bridge()
+
+
+async def open_line(
+    ari: ARIClient, switchboard: Switchboard, transport: Transport, channel_id: str
+) -> tuple[Leg, Line]:
+    """An external media channel in no bridge yet, and its line.
+
+    Raises:
+        MediaError: the line did not come about in time.
+        ARIError: Asterisk refused.
+        TelephonyConnectionError: the connection is down and did not come back in time.
+    """
+    media = Leg(ari, switchboard, channel_id)
+    offer = transport.offer()
+    line: Line | None = None
+    try:
+        parameters: dict[str, Any] = dict(offer.params)
+        if not ari.ready:  # Asterisk lets no channel into an application that is not connected
+            await ari.wait_ready(OPEN_S)
+        channel = await ari.channels.external_media(app=ari.app or "", channel_id=media.id, **parameters)
+        line = await offer.connect(channel.channelvars or {}, deadline_s=OPEN_S)
+        await _entered(media, line)
+    except BaseException:
+        await offer.cancel()
+        if line is not None:
+            await line.close()
+        switchboard.chore(switchboard.gone(ari.channels.hangup(channel_id=media.id)))
+        media.close()
+        raise
+    return media, line
 
 
 async def _entered(media: Leg, line: Line) -> None:

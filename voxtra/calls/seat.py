@@ -1,0 +1,79 @@
+"""A seat in a call: a line of its own in the call's bridge, for somebody who comes by network and not by phone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from voxtra.ari import ARIClient
+from voxtra.calls.leg import Leg
+from voxtra.calls.media import open_line
+from voxtra.calls.switchboard import Switchboard, new_id
+from voxtra.errors import ARIError
+from voxtra.media.line import Line, Transport
+
+log = logging.getLogger("voxtra.calls")
+
+
+class Seat:
+    """Somebody's place in a call. Who is in the bridge hears what ``line`` plays; ``line`` hears all the others.
+
+    Asterisk mixes. The seat goes where the call goes: into a bridge that it shares with others, and back.
+
+    Attributes:
+        id: id of the seat's channel.
+        line: its sound. Closed from outside (Asterisk dropped the channel) it stays so: take a new seat.
+    """
+
+    def __init__(self, ari: ARIClient, switchboard: Switchboard, leg: Leg, line: Line) -> None:
+        self.id = leg.id
+        self.line = line
+        self._ari = ari
+        self._switchboard = switchboard
+        self._leg = leg
+        self._bridge = ""
+        self._moving = asyncio.Lock()
+        self._on_close: Callable[[Seat], None] = lambda seat: None
+
+    @classmethod
+    async def open(
+        cls,
+        ari: ARIClient,
+        switchboard: Switchboard,
+        transport: Transport,
+        on_close: Callable[[Seat], None],
+    ) -> Seat:
+        """A seat in no bridge yet. Raises as :func:`~voxtra.calls.media.open_line`."""
+        leg, line = await open_line(ari, switchboard, transport, new_id("seat"))
+        seat = cls(ari, switchboard, leg, line)
+        seat._on_close = on_close
+        line.pause()  # what is played outside a bridge would count as heard
+        return seat
+
+    async def move(self, bridge_id: str) -> None:
+        """Sit in this bridge; out of any other. There already is as good.
+
+        Raises:
+            ARIError: Asterisk refused; the seat is where it was.
+        """
+        async with self._moving:
+            if bridge_id == self._bridge or self._leg.is_over:
+                return
+            await self._ari.bridges.add_channel(bridge_id=bridge_id, channel=[self.id])
+            self._bridge = bridge_id
+            self.line.resume()
+
+    async def try_move(self, bridge_id: str) -> None:
+        """As :meth:`move`, where a failure must not touch the call."""
+        try:
+            await self.move(bridge_id)
+        except ARIError as error:
+            log.warning("seat %s could not follow its call into bridge %s: %s", self.id, bridge_id, error)
+
+    async def close(self) -> None:
+        """Leave the call; everybody else stays. Idempotent; never fails."""
+        self._on_close(self)
+        await self.line.close()
+        self._leg.close()
+        await self._switchboard.gone(self._ari.channels.hangup(channel_id=self.id))
