@@ -15,6 +15,7 @@ NAMES = [
     "AppState",
     "AudioChunk",
     "AudioCodec",
+    "AudioSocketServer",
     "BackendWebhook",
     "CallDirection",
     "CallEndedError",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from voxtra.ari import ARIClient
     from voxtra.errors import CallEndedError, VoxtraError
     from voxtra.events import EventType, VoxtraEvent
+    from voxtra.media.audiosocket_server import AudioSocketServer
     from voxtra.provisioning import SIPTrunk
     from voxtra.recording import (
         CompositeSink,
@@ -49,6 +50,7 @@ _HOMES = {
     "VoxtraError": "errors",
     "EventType": "events",
     "VoxtraEvent": "events",
+    "AudioSocketServer": "media.audiosocket_server",
     "SIPTrunk": "provisioning",
     "CompositeSink": "recording",
     "GCSSink": "recording",
@@ -78,6 +80,7 @@ __all__ = [
     "AppState",
     "AudioChunk",
     "AudioCodec",
+    "AudioSocketServer",
     "BackendWebhook",
     "CallDirection",
     "CallEndedError",

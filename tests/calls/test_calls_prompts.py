@@ -163,7 +163,7 @@ async def test_an_end_that_nobody_told(
         missing("/playbacks/p"),
     ]
     ari.answers["playbacks.get"] = lambda **_: answers.pop(0)
-    with pytest.raises(PlaybackError, match="forgot"):
+    with pytest.raises(PlaybackError, match="is it there"):
         await asyncio.wait_for(prompts.play("hello-world"), 2)
     assert answers == []
 

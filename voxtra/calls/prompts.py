@@ -20,6 +20,8 @@ SCHEMES = ("sound", "recording", "number", "digits", "characters", "tone")
 """What Asterisk can play. It accepts any other scheme, and then never finishes."""
 LOOK_S = 5.0
 """How often a playback is looked at, in case its end was told while the connection was down."""
+LOOK_FIRST_S = 0.3
+"""How soon a playback of a recording is: of one that is not there, Asterisk tells no end."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -133,15 +135,17 @@ class Prompts:
             off()
 
     async def _heard(self, playback_id: str, finished: asyncio.Future[str], shown: str) -> EndReason:
-        missed = 0
+        looks = missed = 0
         while not finished.done():
-            await first_of(finished, self._leg.ended, timeout=LOOK_S)
+            soon = shown.startswith("recording:") and looks < 2
+            looks += 1
+            await first_of(finished, self._leg.ended, timeout=LOOK_FIRST_S if soon else LOOK_S)
             if self._leg.is_over:
                 return "hangup"
             if not finished.done():
                 missed = 0 if await self._is_there(playback_id) else missed + 1
                 if missed > 1:
-                    raise PlaybackError(f"Asterisk forgot the playback of {shown}")
+                    raise PlaybackError(f"Asterisk knows no playback of {shown} any more: is it there?")
         if finished.result() == "failed" and not self._is_stopped(playback_id):
             await asyncio.sleep(0)
             if self._leg.is_over:

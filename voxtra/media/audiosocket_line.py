@@ -36,6 +36,8 @@ class AudioSocketLine(PacedLine):
         self._parser = Parser()
         self._peer: Peer | None = None
         self._stalled = 0
+        self.on_dtmf: Callable[[str], None] = lambda digit: None
+        """Called with each key; where there is ARI, keys come by that."""
 
     def attach(self, peer: Peer, rest: bytes) -> None:
         """The peer has shown its UUID; ``rest`` is what came after it."""
@@ -64,7 +66,9 @@ class AudioSocketLine(PacedLine):
                 self._end("Asterisk hung up")
             elif kind == Kind.ERROR:
                 self._end(f"Asterisk reports AudioSocket error {payload[:8].hex() or 'unknown'}")
-            elif kind != Kind.DTMF:  # keys come by ARI
+            elif kind == Kind.DTMF and len(payload) == 1 and payload in b"0123456789*#ABCD":
+                asyncio.get_running_loop().call_soon(self.on_dtmf, payload.decode())
+            else:
                 self._stats.malformed += 1
 
     def lost(self, error: Exception | None) -> None:

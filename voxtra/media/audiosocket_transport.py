@@ -62,7 +62,7 @@ class AudioSocketTransport(Transport):
         self.refused = 0
         """Connections turned away."""
         self._server: asyncio.Server | None = None
-        self._waiting: dict[uuid.UUID, _AudioSocketOffer] = {}
+        self._waiting: dict[uuid.UUID, AudioSocketOffer] = {}
         self._unidentified: set[Peer] = set()
         self._lines: set[AudioSocketLine] = set()
 
@@ -91,15 +91,27 @@ class AudioSocketTransport(Transport):
                 f"{error.strerror or error}"
             ) from error
 
-    def offer(self) -> Offer:
-        """Begin a line for one call."""
+    def offer(self, number: uuid.UUID | None = None) -> AudioSocketOffer:
+        """Begin a line for one call.
+
+        Args:
+            number: its UUID; None makes one.
+
+        Raises:
+            MediaError: not started.
+            ConfigurationError: that UUID is waited for already.
+        """
         if self._server is None:
-            raise MediaError("the AudioSocket transport is not started")
+            raise MediaError("the AudioSocket listener is not started")
+        if number in self._waiting:
+            raise ConfigurationError(
+                f"AudioSocket id {number} is waited for already: each call needs its own"
+            )
         settings = self.settings
         line = AudioSocketLine(
             make_codec(settings.format), shared_clock(), max_queue_ms=settings.max_queue_ms
         )
-        return _AudioSocketOffer(self, line)
+        return AudioSocketOffer(self, line, number)
 
     async def close(self) -> None:
         """Close the listener and every line still open."""
@@ -144,12 +156,21 @@ class AudioSocketTransport(Transport):
         log.warning("AudioSocket connection from %s refused: %s", peer.address, why)
 
 
-class _AudioSocketOffer(Offer):
-    def __init__(self, transport: AudioSocketTransport, line: AudioSocketLine) -> None:
+class AudioSocketOffer(Offer):
+    """A connection that is waited for.
+
+    Attributes:
+        number: the UUID it has to show.
+        line: its line, idle until then.
+    """
+
+    def __init__(
+        self, transport: AudioSocketTransport, line: AudioSocketLine, number: uuid.UUID | None = None
+    ) -> None:
         settings = transport.settings
         self._transport = transport
-        self._line = line
-        self._number = uuid.uuid4()
+        self.line = line
+        self.number = number or uuid.uuid4()
         self._arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         host = settings.advertised_host or settings.bind_host
         port = settings.advertised_port or transport.port
@@ -161,18 +182,18 @@ class _AudioSocketOffer(Offer):
             "connection_type": "client",
             "format": line.codec,
             "direction": "both",
-            "data": str(self._number),
+            "data": str(self.number),
         }
-        transport._waiting[self._number] = self
+        transport._waiting[self.number] = self
 
     def take(self) -> AudioSocketLine:
         """The peer with our UUID is here."""
         lines = self._transport._lines
-        lines.add(self._line)
-        self._line.closed.add_done_callback(lambda _: lines.discard(self._line))
+        lines.add(self.line)
+        self.line.closed.add_done_callback(lambda _: lines.discard(self.line))
         if not self._arrived.done():
             self._arrived.set_result(None)
-        return self._line
+        return self.line
 
     async def connect(self, channelvars: Mapping[str, str], *, deadline_s: float = 5.0) -> Line:
         """Wait for Asterisk's connection."""
@@ -187,10 +208,10 @@ class _AudioSocketOffer(Offer):
         except asyncio.CancelledError:
             await self.cancel()
             raise
-        return self._line
+        return self.line
 
     async def cancel(self) -> None:
         """Give the offer up: its UUID is worth nothing any more."""
-        self._transport._waiting.pop(self._number, None)
+        self._transport._waiting.pop(self.number, None)
         if not self._arrived.done():
-            await self._line.close()
+            await self.line.close()
