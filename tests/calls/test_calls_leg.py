@@ -51,6 +51,16 @@ async def test_gone_before_we_hung_up_is_the_far_ends_doing(ari: FakeAri, leg: L
     assert leg.ended.result().reason == "hangup"
 
 
+async def test_a_call_that_asterisk_says_is_over_was_not_ended_by_us(ari: FakeAri, leg: Leg) -> None:
+    ari.answers["channels.answer"] = ARINotInStasisError(
+        "POST", "/channels/caller/answer", 409, "not in Stasis"
+    )
+    with pytest.raises(CallEndedError):
+        await leg.answer()
+    await leg.hangup()  # Asterisk takes it still, while the far end's hang-up is on its way
+    assert (await leg.cause_known()).reason == "hangup"
+
+
 async def test_what_a_reconnect_tells_of_a_channel(ari: FakeAri, switchboard: Switchboard, leg: Leg) -> None:
     ours = Leg(ari, switchboard, "vx-call-1")  # type: ignore[arg-type]
     ari.deaf = True

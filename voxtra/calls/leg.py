@@ -113,6 +113,8 @@ class Leg:
         self._listeners: tuple[Callable[[Event], None], ...] = ()
         self._destroyed = asyncio.Event()
         self._hung_up_by_us = False
+        self._gone_first = False
+        """Asterisk has said so before we hung up; its events follow."""
         self._hang_up_asked = False
         self._leaving = False
         self._away: Excursion | None = None
@@ -163,6 +165,7 @@ class Leg:
         try:
             return await operation()
         except (ARINotFoundError, ARINotInStasisError) as error:
+            self._gone_first = not self._hung_up_by_us
             raise CallEndedError(f"call {self.id} is over ({error.detail or 'gone'})") from error
         except ARIConflictError as error:
             # 409 and 412 mean several things; a channel that is being destroyed is one of them
@@ -196,14 +199,14 @@ class Leg:
             raise ConfigurationError(f"hangup reason {reason!r}: one of {', '.join(get_args(HangupReason))}")
         if self.ended.done():
             return
-        self._hung_up_by_us = True
+        self._hung_up_by_us = not self._gone_first
         try:
             await self._ari.channels.hangup(channel_id=self.id, reason=reason)
         except ARINotFoundError:
             self._hung_up_by_us = False  # somebody was faster
             self._end("hangup")
         else:
-            self._end("local")
+            self._end("hangup")  # ours: _end says "local"
 
     async def leave(self, departure: Callable[[], Awaitable[object]]) -> None:
         """Do what takes the channel out of the application and keeps it alive (``continue``, transfer)."""
