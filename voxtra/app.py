@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel
@@ -43,6 +44,7 @@ from voxtra.turns import LISTENING, TurnDetection
 from voxtra.types import AppState
 
 if TYPE_CHECKING:
+    from voxtra.recording.records import CallRecords
     from voxtra.recording.sink import RecordingSink
     from voxtra.webhook import BackendWebhook, WebhookConfig
 
@@ -76,6 +78,8 @@ class VoxtraApp(Registrations):
         stt, llm, tts, vad: a provider, its name (``"local"``, ``"openai"``), or its settings. With any of
             stt and tts every call gets a voice pipeline of its own.
         recording_sink: where recordings go; None = the folder ``recordings``. Started and closed with the app.
+        call_records: where a document of every call goes: a folder, a sink, or
+            :class:`~voxtra.recording.CallRecords`; None = by the settings ``call_records``.
         webhook: who is told of the events of all calls, see :class:`~voxtra.webhook.WebhookConfig`.
         telephony: an ARI client of your own, not connected yet, with ``app=`` the app's name; None makes one.
         turn_detection: settings of turn-taking: a :class:`~voxtra.turns.TurnDetection`, the name of a preset, or a
@@ -108,6 +112,7 @@ class VoxtraApp(Registrations):
         tts: TTS | BaseModel | str | None = None,
         vad: VAD | BaseModel | str | None = None,
         recording_sink: RecordingSink | None = None,
+        call_records: CallRecords | RecordingSink | str | PathLike[str] | None = None,
         webhook: BackendWebhook | WebhookConfig | None = None,
         telephony: ARIClient | None = None,
         turn_detection: TurnDetection | dict[str, Any] | str | None = None,
@@ -149,6 +154,7 @@ class VoxtraApp(Registrations):
         self._turns = TurnDetection.of(turn_detection, base=LISTENING)
         self._instructions = instructions
         self.recording_sink = recording_sink
+        self.call_records = _records_of(call_records)
         self.webhook = _webhook_of(webhook)
         self._telephony = telephony
         self._private_urls = private_urls
@@ -339,6 +345,7 @@ class VoxtraApp(Registrations):
             turns=self._turns,
             instructions=self._instructions or (settings.llm and settings.llm.system_prompt) or "",
             recording_sink=self.recording_sink,
+            call_records=self.call_records,
             place=self._exchange.place,
             find=self._exchange.sessions.get,
             apology=self._apology,
@@ -370,7 +377,10 @@ class VoxtraApp(Registrations):
 
     async def _open_outlets(self) -> None:
         """What news and recordings go through. Opened first, so that they are closed last."""
-        for outlet in (self.webhook, self.recording_sink):
+        kept = self.settings.call_records
+        if self.call_records is None and kept.folder is not None:
+            self.call_records = _records_of(kept.folder, page=kept.page, keep_days=kept.keep_days)
+        for outlet in (self.webhook, self.recording_sink, self.call_records):
             start, close = (getattr(outlet, name, None) for name in ("start", "close"))
             if start is not None and close is not None:  # a sink may have neither
                 self._resources.push_async_callback(close)
@@ -536,6 +546,16 @@ async def _run_hook(hook: Hook) -> None:
     result = hook()
     if inspect.isawaitable(result):
         await result
+
+
+def _records_of(
+    given: CallRecords | RecordingSink | str | PathLike[str] | None, **options: Any
+) -> CallRecords | None:
+    if given is None:
+        return None
+    from voxtra.recording.records import CallRecords
+
+    return given if isinstance(given, CallRecords) else CallRecords(given, **options)
 
 
 def _webhook_of(given: BackendWebhook | WebhookConfig | None) -> BackendWebhook | None:

@@ -262,6 +262,37 @@ class HealthConfig(Settings):
     host: str = Field("127.0.0.1", min_length=1)
 
 
+class CallRecordsConfig(Settings):
+    """Records of calls: one document each. A sink given to the app is above this.
+
+    Attributes:
+        folder: where they go; none = no records.
+        page: whether there is a page beside the JSON.
+        keep_days: remove records that are older; 0 = keep them for ever.
+    """
+
+    section = "call_records"
+    folder: str | None = Field(None, min_length=1)
+    page: bool = True
+    keep_days: float = Field(0, ge=0, lt=36500, allow_inf_nan=False)
+
+
+class LogConfig(Settings):
+    """What a line of the log looks like, and what it leaves out. Secrets are always left out.
+
+    Attributes:
+        format: ``text`` for people, ``json`` for machines, one object a line.
+        numbers: telephone and card numbers, and keys pressed: ``mask`` shows the last ``number_digits`` of a number
+            and no key, ``hide`` nothing of them, ``show`` all.
+        number_digits: how many digits ``mask`` leaves.
+    """
+
+    section = "log"
+    format: Literal["text", "json"] = "text"
+    numbers: Literal["mask", "hide", "show"] = "mask"
+    number_digits: int = Field(2, ge=0, le=4)
+
+
 class RouteConfig(Settings):
     """A route: calls to ``extension`` and / or from ``number`` go to ``handler`` (``module:function``)."""
 
@@ -285,6 +316,8 @@ class VoxtraConfig(Settings):
     trunk: TrunkConfig = Field(default_factory=lambda: TrunkConfig.model_validate({}))
     drain: DrainConfig = Field(default_factory=lambda: DrainConfig.model_validate({}))
     health: HealthConfig = Field(default_factory=lambda: HealthConfig.model_validate({}))
+    call_records: CallRecordsConfig = Field(default_factory=lambda: CallRecordsConfig.model_validate({}))
+    log: LogConfig = Field(default_factory=lambda: LogConfig.model_validate({}))
     routes: list[RouteConfig] = Field(default_factory=list)
 
     _layers: dict[Layer, dict[str, Any]] = PrivateAttr(default_factory=dict)

@@ -200,7 +200,7 @@ class Exchange:
             session.observe(partial(self._tell, session))
             if any(wanted in _FRAMES for wanted, _ in self._listeners):
                 session._tell_frames(partial(self._tell, session))
-        task = asyncio.ensure_future(session._run(handler))
+        task = asyncio.ensure_future(self._live(session, handler))
         self._running.add(task)
 
         def done(task: asyncio.Task[None]) -> None:
@@ -210,6 +210,30 @@ class Exchange:
                 log.error("call %s ended badly", session.id, exc_info=error)
 
         task.add_done_callback(done)
+
+    async def _live(
+        self, session: CallSession, handler: Callable[[CallSession], Awaitable[None]] | None
+    ) -> None:
+        """The call, and after it its record."""
+        records = self.shared.call_records if self.shared is not None else None
+        if records is None:
+            await session._run(handler)
+            return
+        record = records.begin(
+            {
+                "id": session.id,
+                "app": session.app_name,
+                "caller_id": session.caller_id,
+                "called_number": session.called_number,
+                "direction": str(session.direction),
+            }
+        )
+        session.observe(record)
+        session._watch_recording = record.watch
+        try:
+            await session._run(handler)
+        finally:
+            await record.finish(session.metadata)
 
     async def _handle(self, session: CallSession) -> None:
         info = {"channel": session._leg.channel.name, "args": list(session._leg.entered.result().args)}

@@ -36,6 +36,7 @@ from voxtra.speech.cache import CachedTTS
 from voxtra.turns import TurnDetection
 
 if TYPE_CHECKING:
+    from voxtra.recording.records import CallRecords
     from voxtra.recording.sink import RecordingSink
     from voxtra.session import CallSession
 
@@ -78,6 +79,7 @@ class Shared:
     trunk: TrunkConfig
     """The way out for E.164 numbers."""
     drain: DrainConfig
+    call_records: CallRecords | None = None
     apology: str = ""
     """What a caller hears when the handler failed: words, or a prompt's name."""
 

@@ -99,6 +99,7 @@ class CallSession(Sounds, Handover, Bridging):
         self._on_hangup: list[Callable[[], Awaitable[Any]]] = []
         self._on_dtmf: list[Callable[[str], Awaitable[Any]]] = []
         self._recorder: CallRecorder | None = None
+        self._watch_recording: Callable[[RecordingSink | None], RecordingSink | None] = lambda sink: sink
         self._record_lock = asyncio.Lock()
         self._dialling: asyncio.Future[Leg] | None = None
         self._out: AudioOut | None = None
@@ -322,6 +323,9 @@ class CallSession(Sounds, Handover, Bridging):
     ) -> str:
         """Record the call in stereo, left the caller, right what the caller hears of us. Returns the name.
 
+        On a disk that is nearly full nothing is recorded: that is logged and told as an ``error`` event, and the
+        call goes on.
+
         Args:
             name: "" makes one.
             fmt: ``wav``.
@@ -331,14 +335,17 @@ class CallSession(Sounds, Handover, Bridging):
             SessionError: a recording is under way already.
             ConfigurationError: the name or format can't be.
         """
+        from voxtra.recording.admission import not_recorded
         from voxtra.recording.call import CallRecorder
 
         await self._ready()
         media = await self._live.sound()
+        goal = self._watch_recording(sink or self._default_recording_sink)
+        if (refused := not_recorded(goal, self.id)) is not None:
+            self._emit(refused)
+            return name
         async with self._record_lock:
-            self._recorder = await CallRecorder.start(
-                media.line, self.id, name, fmt, sink or self._default_recording_sink, self._recorder
-            )
+            self._recorder = await CallRecorder.start(media.line, self.id, name, fmt, goal, self._recorder)
             return self._recorder.name
 
     async def record_stop(self) -> str | None:

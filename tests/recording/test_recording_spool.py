@@ -21,6 +21,9 @@ from voxtra.recording.spool import Patience
 from voxtra.recording.spool_store import RESERVE, Entry, SpoolStore
 from voxtra.recording.spooled import SpooledSink
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fake_app import running
+
 QUICK = {"retry_s": (0.01, 0.05), "grace_s": 2.0, "min_free": 0}
 
 
@@ -305,3 +308,47 @@ def test_waits_grow_within_their_bounds(attempts, asked):
 def test_numbers_that_cannot_be_are_refused(tmp_path, wrong):
     with pytest.raises(ConfigurationError, match="SpooledSink"):
         SpooledSink(Flaky(), tmp_path, **wrong)
+
+
+async def test_below_the_low_water_mark_nothing_new_is_recorded_and_the_call_goes_on(
+    monkeypatch, tmp_path, caplog
+):
+    """The disk of the spool is nearly full: said as an event and in the log; it goes on once there is room."""
+    events, names = [], []
+    sink = SpooledSink(Flaky(), tmp_path, **QUICK | {"low_water": 10**18})
+
+    async def talk(call):
+        call.observe(events.append)
+        names.append(await call.record_start("one"))
+        assert call.recording is None
+        assert await call.record_stop() is None
+        sink._low_water = 1
+        names.append(await call.record_start("two"))
+        assert call.recording is not None
+        await call.record_stop()
+        await call.listen_dtmf(max_digits=1, timeout=5)
+
+    async with running(monkeypatch, talk, recording_sink=sink) as world:
+        world.call("17.4")
+        async with asyncio.timeout(5):
+            while len(names) < 2:
+                await asyncio.sleep(0.002)
+        world.ari.hang_up("17.4")
+        await world.over()
+        assert await sink.flush(5)
+    assert names == ["one", "two"]
+    (refused,) = [event for event in events if event.type == "error"]
+    assert refused.error_type == "SpoolError"
+    assert "not recorded, the call goes on: the disk of the spool" in refused.message
+    assert "below the low-water mark" in refused.message
+    (line,) = [each for each in caplog.records if "not recorded" in each.message]
+    assert (line.levelname, line.call_id) == ("ERROR", "17.4")
+    assert [name for name, *_ in sink.sinks["Flaky"].got] == ["two"]
+
+
+async def test_a_composite_refuses_when_one_of_it_does(tmp_path):
+    sink = SpooledSink(Flaky(), tmp_path / "spool", **QUICK)
+    assert sink.refusal() == ""
+    assert CompositeSink(Flaky(), sink).refusal() == ""
+    full = SpooledSink(Flaky(), tmp_path / "other", **QUICK | {"low_water": 10**18})
+    assert "low_water" in CompositeSink(Flaky(), full).refusal()

@@ -2,6 +2,7 @@
 
 from voxtra.recording.call import CallRecorder
 from voxtra.recording.gcs import GCSSink
+from voxtra.recording.records import CallRecords
 from voxtra.recording.report import render_report
 from voxtra.recording.s3 import S3Sink
 from voxtra.recording.sink import CompositeSink, LocalFileSink, RecordingMetadata, RecordingSink, WebhookSink
@@ -11,6 +12,7 @@ from voxtra.recording.timeline import Timeline
 
 __all__ = [
     "CallRecorder",
+    "CallRecords",
     "CompositeSink",
     "GCSSink",
     "LocalFileSink",

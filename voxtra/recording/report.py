@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from voxtra.errors import CodecError
+from voxtra.recording import report_record
 from voxtra.recording.peaks import Outline, outline, svg_path
 
 MAX_EMBEDDED_BYTES = 10_000_000
@@ -29,25 +30,34 @@ _MEANING = {
     "framework": "everything else",
     "wire": "from the line to the first packet on the caller's wire",
 }
+Heard: TypeAlias = Sequence[tuple[float, Outline]]
+"""Recordings to draw: where each begins, ms, and its outline."""
 _LANE = 64
 _NAMES = {"caller": "Caller", "agent": "Agent"}
 _FACTS = (("caller_id", "From"), ("called_number", "To"), ("direction", "Direction"), ("started", "Started"))
 
 
-def render_report(timeline: Mapping[str, Any], wav_path: str | PathLike[str] | None = None) -> str:
+def render_report(
+    timeline: Mapping[str, Any],
+    wav_path: str | PathLike[str] | None = None,
+    *,
+    shapes: Sequence[tuple[float, Outline]] = (),
+) -> str:
     """The page of a call.
 
     Args:
-        timeline: as :meth:`Timeline.to_dict` gives it.
+        timeline: as :meth:`Timeline.to_dict` or :meth:`CallRecord.document` gives it.
         wav_path: the stereo recording; embedded when under 10 MB, else looked for beside the page under the
             same file name. None: a page without sound.
+        shapes: recordings that are drawn and not played: where on the axis each begins, ms, and its outline.
 
     Raises:
         CodecError: the recording can't be read, or is no stereo WAV.
     """
     turns = list(timeline.get("turns", ()))
-    heard = _look(turns, wav_path)
-    length = max([heard.duration_ms if heard else 0.0, 1.0, *(float(turn["end_ms"]) for turn in turns)])
+    heard = [*shapes, *((0.0, each) for each in _look(turns, wav_path))]
+    ends = (start + each.duration_ms for start, each in heard)
+    length = max([1.0, *ends, *(float(turn["end_ms"]) for turn in turns)])
     call = timeline.get("call") or {}
     title = f"Call {call['id']}" if call.get("id") else "Call"
     body = (
@@ -56,17 +66,20 @@ def render_report(timeline: Mapping[str, Any], wav_path: str | PathLike[str] | N
         _player(wav_path),
         _conversation(turns),
         _latencies(turns),
+        report_record.tools(timeline),
+        report_record.recordings(timeline),
+        report_record.figures(timeline),
         _happenings(timeline),
     )
     return _page(title, "\n".join(part for part in body if part))
 
 
-def _look(turns: list[dict[str, Any]], wav_path: str | PathLike[str] | None) -> Outline | None:
+def _look(turns: list[dict[str, Any]], wav_path: str | PathLike[str] | None) -> list[Outline]:
     if wav_path is None:
-        return None
+        return []
     # 16 points a second look good up to four minutes; more than 4,000 nobody can see.
     last = max((float(turn["end_ms"]) for turn in turns), default=0.0)
-    return outline(wav_path, int(min(4000, max(800, last / 60))))
+    return [outline(wav_path, int(min(4000, max(800, last / 60))))]
 
 
 @cache
@@ -112,6 +125,10 @@ def _head(title: str, call: Mapping[str, Any], turns: list[dict[str, Any]], leng
         facts.append(("Median wait", f"{median(waits):.0f} ms"))
     if call.get("ended_by"):
         facts.append(("Ended by", str(call["ended_by"])))
+    if call.get("cause"):
+        facts.append(("Cause", str(call["cause"])))
+    if call.get("outcome"):
+        facts.append(("Outcome", str(call["outcome"]).replace("_", " ")))
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
     return f'<header><h1>{escape(title)}</h1><dl class="facts">{items}</dl></header>'
 
@@ -119,11 +136,9 @@ def _head(title: str, call: Mapping[str, Any], turns: list[dict[str, Any]], leng
 # -- what is drawn
 
 
-def _waves(
-    timeline: Mapping[str, Any], turns: list[dict[str, Any]], heard: Outline | None, length: float
-) -> str:
+def _waves(timeline: Mapping[str, Any], turns: list[dict[str, Any]], heard: Heard, length: float) -> str:
     lanes = "".join(
-        f'<div class="lane {speaker}">{_spans(turns, speaker, length)}{_shape(heard, number, length)}</div>'
+        f'<div class="lane {speaker}">{_spans(turns, speaker, length)}{_shapes(heard, number, length)}</div>'
         for number, speaker in enumerate(_NAMES)
     )
     wide = min(12_000, round(length / 1000 * 9))
@@ -157,14 +172,16 @@ def _spans(turns: list[dict[str, Any]], speaker: str, length: float) -> str:
     )
 
 
-def _shape(heard: Outline | None, lane: int, length: float) -> str:
-    if heard is None:
-        return ""
+def _shapes(heard: Heard, lane: int, length: float) -> str:
+    return "".join(_shape(start, each, lane, length) for start, each in heard)
+
+
+def _shape(start_ms: float, heard: Outline, lane: int, length: float) -> str:
     peaks, levels = heard.peaks[lane], heard.levels[lane]
-    width = _percent(heard.duration_ms, length)
+    place = f"left:{_percent(start_ms, length)};width:{_percent(heard.duration_ms, length)}"
     return (
         f'<svg viewBox="0 0 {len(peaks)} {_LANE}" preserveAspectRatio="none" aria-hidden="true" '
-        f'style="width:{width}"><path class="peak" d="{svg_path(peaks, _LANE)}"/>'
+        f'style="{place}"><path class="peak" d="{svg_path(peaks, _LANE)}"/>'
         f'<path class="level" d="{svg_path(levels, _LANE)}"/></svg>'
     )
 
