@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel
 
@@ -39,7 +38,7 @@ from voxtra.registrations import Hook, Registrations
 from voxtra.router import Router
 from voxtra.serving import StoppedError, run, serve
 from voxtra.session import CallSession
-from voxtra.speech.base import LLM, STT, TTS, VAD
+from voxtra.speech.base import LLM, STT, TTS, VAD, SpeechToSpeech
 from voxtra.turns import LISTENING, TurnDetection
 from voxtra.types import AppState
 
@@ -56,6 +55,11 @@ P = TypeVar("P", STT, TTS, LLM, VAD)
 
 class VoxtraApp(Registrations):
     """A phone application::
+
+
+    async def close(self) -> None:
+
+
 
         app = VoxtraApp(stt="local", tts="local", llm=OpenAILLM(model="..."))
 
@@ -85,6 +89,7 @@ class VoxtraApp(Registrations):
         turn_detection: settings of turn-taking: a :class:`~voxtra.turns.TurnDetection`, the name of a preset, or a
             dict of what is to differ from :data:`~voxtra.turns.LISTENING`.
         instructions: the system prompt of every call's conversation.
+        realtime: a speech-to-speech model for ``converse``, its name or its settings, in place of stt, llm, tts.
         media: settings of the media transport, see :class:`~voxtra.config.MediaConfig`.
         drain_s: how long ``stop`` lets calls go on; else VOXTRA_DRAIN_GRACE, else 10. What is left then goes
             back to the dialplan, see :class:`~voxtra.config.DrainConfig`.
@@ -120,6 +125,7 @@ class VoxtraApp(Registrations):
         media: Mapping[str, Any] | None = None,
         drain_s: float | None = None,
         private_urls: bool = False,
+        realtime: SpeechToSpeech | BaseModel | str | None = None,
         apology: str = "",
     ) -> None:
         checked("media", media, (Mapping, type(None)), "settings like {'transport': 'rtp'}")
@@ -147,10 +153,15 @@ class VoxtraApp(Registrations):
         if debug:
             logging.getLogger("voxtra").setLevel(logging.DEBUG)
         super().__init__(router if router is not None else Router())
-        self._given = {STT: stt, LLM: llm, TTS: tts, VAD: vad}
+        self._given = {STT: stt, LLM: llm, TTS: tts, VAD: vad, SpeechToSpeech: realtime}
         for kind, part in self._given.items():
             wanted = f"a {kind.__name__} provider, its name, or its settings"
-            checked(kind.__name__.lower(), part, (kind, str, BaseModel, type(None)), wanted)
+            checked(
+                "realtime" if kind is SpeechToSpeech else kind.__name__.lower(),
+                part,
+                (kind, str, BaseModel, type(None)),
+                wanted,
+            )
         self._turns = TurnDetection.of(turn_detection, base=LISTENING)
         self._instructions = instructions
         self.recording_sink = recording_sink
@@ -324,10 +335,10 @@ class VoxtraApp(Registrations):
         register_routes(self.router, settings.routes)
         if not self.router:
             log.warning("no handler: write @app.default() or @app.route(...); calls will be hung up")
-        speech, llm = self._load_speech()
+        speech, llm, realtime = self._load_speech()
         ari, transport = self._doors()
         await self._open_outlets()
-        await warm_up(speech, llm)
+        await warm_up(speech, llm, realtime)
         await transport.start()
         self._resources.push_async_callback(transport.close)
         self._resources.push_async_callback(ari.close)
@@ -365,6 +376,7 @@ class VoxtraApp(Registrations):
         asterisk = settings.asterisk
         if self._telephony is not None:
             return self._telephony, transport
+            realtime=realtime,
         password = asterisk.password.get_secret_value()
         if asterisk.listen_address is not None:
             cert = asterisk.listen_cert
@@ -381,7 +393,6 @@ class VoxtraApp(Registrations):
         if self.call_records is None and kept.folder is not None:
             self.call_records = _records_of(kept.folder, page=kept.page, keep_days=kept.keep_days)
         for outlet in (self.webhook, self.recording_sink, self.call_records):
-            start, close = (getattr(outlet, name, None) for name in ("start", "close"))
             if start is not None and close is not None:  # a sink may have neither
                 self._resources.push_async_callback(close)
                 await start()
@@ -391,7 +402,7 @@ class VoxtraApp(Registrations):
         self._resources.push_async_callback(sounds.close)
         return sounds
 
-    def _load_speech(self) -> tuple[SpeechSetup, LLM | None]:
+    def _load_speech(self) -> tuple[SpeechSetup, LLM | None, SpeechToSpeech | None]:
         return load_speech(self._given, self.settings, self._resources)
 
     async def stop(self, drain_s: float | None = None) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from voxtra.agent.clauses import ClauseSplitter
 from voxtra.agent.client import AgentClient
 from voxtra.agent.pipeline import SpeechSetup, VoicePipeline
+from voxtra.agent.realtime import RealtimePipeline
 from voxtra.ari import ARIClient
 from voxtra.calls.fetch import SoundFetcher
 from voxtra.calls.leg import HangupReason, Leg, first_of
@@ -30,8 +32,8 @@ from voxtra.errors import (
     TelephonyError,
 )
 from voxtra.events import ErrorEvent, EventType, VoxtraEvent
-from voxtra.media.line import Transport
-from voxtra.speech.base import LLM
+from voxtra.media.line import Line, Transport
+from voxtra.speech.base import LLM, SpeechToSpeech
 from voxtra.speech.cache import CachedTTS
 from voxtra.turns import TurnDetection
 
@@ -79,6 +81,7 @@ class Shared:
     trunk: TrunkConfig
     """The way out for E.164 numbers."""
     drain: DrainConfig
+    realtime: SpeechToSpeech | None = None
     call_records: CallRecords | None = None
     apology: str = ""
     """What a caller hears when the handler failed: words, or a prompt's name."""
@@ -106,6 +109,9 @@ class LiveCall:
         self.agent = agent
         self.media: CallMedia | None = None
         self.pipeline: VoicePipeline | None = None
+        self.realtime: RealtimePipeline | None = None
+        """The pipeline of a speech-to-speech model, while one has the line; the other one is deaf meanwhile."""
+        self._away = False  # what comes from the line is not the caller speaking to us
         self.room: Room | None = None
         """The bridge it shares with others; its own media is out of it meanwhile."""
         self.seats: tuple[Seat, ...] = ()
@@ -125,6 +131,11 @@ class LiveCall:
     def has_speech(self) -> bool:
         """Whether this call can hear or speak words."""
         return self.shared.speech.stt is not None or self.shared.speech.tts is not None
+
+    @property
+    def voice(self) -> VoicePipeline | RealtimePipeline | None:
+        """Who speaks and listens on the line now."""
+        return self.realtime or self.pipeline
 
     # ---- sound
 
@@ -158,6 +169,7 @@ class LiveCall:
             self.pipeline = VoicePipeline(
                 line, self.shared.speech, self.agent, turns=self.shared.turns, emit=self._emit
             )
+            self.pipeline.deaf = self._away or self.realtime is not None
         data = {"transport": line.transport, "codec": line.codec, "rate": line.rate}
         self._emit(VoxtraEvent(type=EventType.MEDIA_STARTED, data=data))
         line.closed.add_done_callback(
@@ -201,6 +213,29 @@ class LiveCall:
             if self.pipeline is not None:
                 return self.pipeline
             await asyncio.sleep(0)  # closed just now: by the end, or to be opened again
+
+    @asynccontextmanager
+    async def speech_to_speech(
+        self, make: Callable[[Line], RealtimePipeline]
+    ) -> AsyncIterator[RealtimePipeline]:
+        """The line is this pipeline's as long as the context lasts. Raises as :meth:`sound`."""
+        media = await self.sound()
+        self.realtime = pipeline = make(media.line)
+        pipeline.deaf = self._away
+        if self.pipeline is not None:
+            self.pipeline.deaf = True
+        try:
+            yield pipeline
+        finally:
+            self.realtime = None
+            if self.pipeline is not None:
+                self.pipeline.deaf = self._away
+
+    def _hears_us(self, hears: bool) -> None:
+        """Whether the caller hears us, and we the caller."""
+        self._away = not hears
+        if self.voice is not None:
+            self.voice.deaf = not hears
 
     async def _close_media(self) -> None:
         media, self.media = self.media, None
@@ -270,9 +305,9 @@ class LiveCall:
 
     def part(self) -> None:
         """The caller no longer hears us, nor we the caller."""
-        if self.pipeline is not None:
-            self.pipeline.interrupt(anyway=True)
-            self.pipeline.deaf = True
+        if self.voice is not None:
+            self.voice.interrupt(anyway=True)
+        self._hears_us(False)
         if self.media is not None:
             self.media.part()
 
@@ -287,8 +322,8 @@ class LiveCall:
         if self.media is not None and not self.media.line.closed.done() and not self.leg.is_over:
             await self.sound()
             await self._gather_seats()
-            if self.pipeline is not None and self.room is None and not self.on_hold:
-                self.pipeline.deaf = False
+        if self.room is None and not self.on_hold:
+            self._hears_us(True)
 
     async def alone(self) -> None:
         """Wait until the call shares no room and is not away in the dialplan, or has ended."""
@@ -329,9 +364,9 @@ class LiveCall:
 
     def held_by_far_end(self, held: bool) -> None:
         """The far end has put us on hold: what we hear now is its music, and nobody hears us."""
-        if self.pipeline is None or self.media is None or self.room is not None or self.on_hold:
+        if self.voice is None or self.media is None or self.room is not None or self.on_hold:
             return
-        self.pipeline.deaf = held
+        self._hears_us(not held)
         if held:
             self.media.line.pause()
         else:
@@ -380,7 +415,7 @@ class LiveCall:
             async with asyncio.TaskGroup() as self._group:
                 if self.leg.channel.name:  # one that we place is told to us anyway
                     self.spawn(self.leg.watch(), "watch")
-                if self.has_speech:
+                if self.has_speech or self.shared.realtime is not None:
                     self.spawn(self.prepare(), "prepare")
                 task = self._group.create_task(handler(), name=f"handler {self.leg.id}") if handler else None
                 self._handler = task

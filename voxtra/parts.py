@@ -14,20 +14,20 @@ from voxtra.agent.pipeline import SpeechSetup
 from voxtra.config import RouteConfig, VoxtraConfig
 from voxtra.errors import ConfigurationError
 from voxtra.router import Handler, Router
-from voxtra.speech.base import LLM, STT, TTS, VAD, Provider
+from voxtra.speech.base import LLM, STT, TTS, VAD, Provider, SpeechToSpeech
 from voxtra.speech.cache import CachedTTS
 from voxtra.speech.local import load_as
 
-P = TypeVar("P", STT, TTS, LLM, VAD)
+P = TypeVar("P", STT, TTS, LLM, VAD, SpeechToSpeech)
 
 
 def load_speech(
     given: Mapping[type[Any], Any], settings: VoxtraConfig, resources: contextlib.AsyncExitStack
-) -> tuple[SpeechSetup, LLM | None]:
+) -> tuple[SpeechSetup, LLM | None, SpeechToSpeech | None]:
     """The providers of an app: those given to it, else those of its settings.
 
     Args:
-        given: by kind (STT, TTS, LLM, VAD): a provider, its name, its settings, or None.
+        given: by kind (STT, TTS, LLM, VAD, SpeechToSpeech): a provider, its name, its settings, or None.
         resources: closes those that are made here; one that was given is its giver's to close.
 
     Raises:
@@ -38,11 +38,12 @@ def load_speech(
     tts = provider(TTS, given[TTS], settings.tts, resources)
     llm = provider(LLM, given[LLM], settings.llm, resources)
     vad = provider(VAD, given[VAD], settings.vad, resources)
+    realtime = provider(SpeechToSpeech, given[SpeechToSpeech], None, resources)
     if vad is None and (stt is not None or tts is not None):
         vad = load_as(VAD, "webrtc")
     if tts is not None and not isinstance(tts, CachedTTS):
         tts = CachedTTS(tts)
-    return SpeechSetup(stt=stt, tts=tts, vad=vad), llm
+    return SpeechSetup(stt=stt, tts=tts, vad=vad), llm, realtime
 
 
 def provider(
@@ -60,9 +61,9 @@ def provider(
     return made
 
 
-async def warm_up(speech: SpeechSetup, llm: LLM | None) -> None:
+async def warm_up(speech: SpeechSetup, llm: LLM | None, realtime: SpeechToSpeech | None) -> None:
     """Load all models before the first call."""
-    parts: list[Provider] = [p for p in (speech.stt, speech.tts, speech.vad, llm) if p is not None]
+    parts: list[Provider] = [p for p in (speech.stt, speech.tts, speech.vad, llm, realtime) if p is not None]
     await asyncio.gather(*(part.warm_up() for part in parts))
 
 

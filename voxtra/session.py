@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from voxtra.agent.agent import Agent
 from voxtra.agent.client import AgentClient
-from voxtra.agent.conversation import Conversation, ConversationResult
+from voxtra.agent.conversation import Conversation, ConversationResult, Engines
 from voxtra.agent.mouth import SayResult
-from voxtra.agent.pipeline import VoicePipeline
+from voxtra.agent.stage import Stage
 from voxtra.ari import ARIClient, ChannelDtmfReceived, Event
 from voxtra.ari.events import ChannelHold, ChannelTransfer, ChannelUnhold
 from voxtra.bridging import Bridging
 from voxtra.calls.audio import AudioOut, FrameEvents
 from voxtra.calls.leg import HangupReason, Leg, LegEnd, first_of
 from voxtra.calls.prompts import Prompts
-from voxtra.errors import CallEndedError, PipelineNotConfiguredError, VoxtraError
+from voxtra.errors import CallEndedError, PipelineNotConfiguredError, SessionError, VoxtraError
 from voxtra.events import (
     CallEndedEvent,
     CallStartedEvent,
@@ -98,6 +98,8 @@ class CallSession(Sounds, Handover, Bridging):
         self._on_transfer: Callable[[str], Awaitable[Any]] | None = None
         self._on_hangup: list[Callable[[], Awaitable[Any]]] = []
         self._on_dtmf: list[Callable[[str], Awaitable[Any]]] = []
+        self._conversation: Conversation | None = None
+        self._listeners = 0
         self._recorder: CallRecorder | None = None
         self._watch_recording: Callable[[RecordingSink | None], RecordingSink | None] = lambda sink: sink
         self._record_lock = asyncio.Lock()
@@ -145,10 +147,6 @@ class CallSession(Sounds, Handover, Bridging):
     @property
     def _ari(self) -> ARIClient:
         return self._shared.ari
-
-    @property
-    def _pipeline(self) -> VoicePipeline | None:
-        return self._live.pipeline
 
     # ---- lifecycle
 
@@ -237,11 +235,14 @@ class CallSession(Sounds, Handover, Bridging):
             TTSError: the provider failed.
         """
         await self._alive()
-        if self._shared.speech.tts is None:
+        realtime = self._live.realtime
+        if self._shared.speech.tts is None and realtime is None:
             raise PipelineNotConfiguredError("tts")
         words = text if isinstance(text, AsyncIterable) else str(text)
         try:
             await self._ready()
+            if realtime is not None:
+                return await realtime.say(await _whole(words), interruptible=interruptible)
             pipeline = await self._live.conversation()
         except CallEndedError:
             return SayResult("hangup", "", words if isinstance(words, str) else "")
@@ -265,12 +266,24 @@ class CallSession(Sounds, Handover, Bridging):
         Raises:
             PipelineNotConfiguredError: (a RuntimeError) the app has no STT.
             ConfigurationError: there is no such kind of answer.
+            SessionError: an agent listens already.
             CallEndedError: the call was over already.
         """
         await self._alive()
+        if self.conversation is not None and self.conversation.listening:
+            raise SessionError(
+                f"{self.conversation.agent.name} listens already: call.conversation.stop() first"
+            )
         if self._shared.speech.stt is None:
             raise PipelineNotConfiguredError("stt")
         until = None if timeout is None else self._loop.time() + timeout
+        self._listeners += 1
+        try:
+            return await self._listen(until, expect)
+        finally:
+            self._listeners -= 1
+
+    async def _listen(self, until: float | None, expect: Expect | str | None) -> UserTranscriptEvent | None:
         while True:
             try:
                 await self._ready()
@@ -290,26 +303,50 @@ class CallSession(Sounds, Handover, Bridging):
 
         Returns:
             ``reason``: ``hangup``, ``ended`` (the agent hung up), ``transferred``, ``silence``,
-            ``max_duration``, ``failed``.
+            ``max_duration``, ``failed``, ``stopped`` (``conversation.stop()``).
 
         Raises:
-            PipelineNotConfiguredError: (a RuntimeError) STT, TTS or LLM is missing.
+            PipelineNotConfiguredError: (a RuntimeError) the app lacks what the agent needs: STT, TTS and LLM, or
+                a speech-to-speech model.
+            SessionError: an agent converses on this call already (``call.conversation.swap`` gives it another),
+                or the handler listens.
             CallEndedError: the call was over already.
         """
         await self._alive()
-        for kind, part in (
-            ("stt", self._shared.speech.stt),
-            ("tts", self._shared.speech.tts),
-            ("llm", agent.llm or self._shared.llm),
-        ):
-            if part is None:
-                raise PipelineNotConfiguredError(kind)
-        if agent.greeting and self._answered_at is None:
-            await self._live.prepare_words(agent.greeting, agent.voice)
-        await self._ready()
-        return await Conversation(
-            agent, pipeline=self._live.conversation, client=self.agent, call=self, emit=self._emit
-        ).run()
+        if self.conversation is not None:
+            raise SessionError(
+                f"{self.conversation.agent.name} converses already: conversation.swap() or .stop()"
+            )
+        if self._listeners:
+            raise SessionError(
+                "the handler listens already on this call: let it end before an agent converses"
+            )
+        shared, live = self._shared, self._live
+        stage = Stage(
+            call=self,
+            client=self.agent,
+            emit=self._emit,
+            speech=shared.speech,
+            turns=shared.turns,
+            cascade=live.conversation,
+            realtime=live.speech_to_speech,
+            result=ConversationResult("hangup"),
+        )
+        engines = Engines(shared.llm, shared.realtime)
+        self._conversation = conversation = Conversation(agent, stage, engines)
+        try:
+            if agent.greeting and self._answered_at is None and engines.realtime_of(agent) is None:
+                await live.prepare_words(agent.greeting, agent.voice)
+            await self._ready()
+            return await conversation.run()
+        finally:
+            conversation.close()
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """The conversation under way, which can be swapped to another agent, or stopped; None when there is none."""
+        conversation = self._conversation
+        return conversation if conversation is not None and not conversation.is_over else None
 
     async def _over(self) -> bool:
         """Whether a line that closed was the call's end, or only its own."""
@@ -428,8 +465,8 @@ class CallSession(Sounds, Handover, Bridging):
             self._dtmf_queue.get_nowait()
         self._dtmf_queue.put_nowait(digit)
         self._emit(DTMFEvent(digit=digit, duration_ms=duration_ms))
-        if self._pipeline is not None:
-            self._pipeline.interrupt()
+        if self._live.voice is not None:
+            self._live.voice.interrupt()
         for callback in self._on_dtmf:
             self._live.spawn(_call(callback, digit), "on_dtmf")
 
@@ -507,3 +544,7 @@ async def _call(callback: Callable[..., Any], *args: object) -> None:
     result = callback(*args)
     if inspect.isawaitable(result):
         await result
+
+
+async def _whole(words: str | AsyncIterable[str]) -> str:
+    return words if isinstance(words, str) else "".join([piece async for piece in words])

@@ -1,12 +1,13 @@
 """A conversation: line, speech and turns joined; agents, their tools, and what was really heard."""
 
 from voxtra.agent.agent import Agent, current_time, end_call, handoff, press_keys, transfer
-from voxtra.agent.conversation import ConversationResult
+from voxtra.agent.conversation import Conversation, ConversationResult
 from voxtra.agent.mcp import MCPTools
 from voxtra.agent.tools import Tool, tool
 
 __all__ = [
     "Agent",
+    "Conversation",
     "ConversationResult",
     "MCPTools",
     "Tool",

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from voxtra.agent.mcp import MCPTools
 from voxtra.agent.tools import Tool, ToolLike, tools_of
 from voxtra.errors import CallError, ConfigurationError
-from voxtra.speech.base import LLM
+from voxtra.speech.base import LLM, SpeechToSpeech
 from voxtra.turns import TurnDetection
 
 
@@ -27,6 +27,8 @@ class Agent:
         mcp: MCP servers whose tools it has too.
         voice: one of the TTS's voices, None = its own.
         llm: its model; None = the app's.
+        realtime: a model that hears and speaks itself, in place of STT, ``llm`` and TTS; True = the app's; False =
+            not, None = the app's where there is one and no ``llm`` is given.
         turn_detection: settings of turn-taking, or a preset's name; None = the app's.
         speculate: ask the model already when the caller has likely, not surely, said all. It answers sooner,
             and now and then a request is made in vain (``ConversationResult.discarded``).
@@ -51,6 +53,7 @@ class Agent:
     mcp: Sequence[MCPTools] = ()
     voice: str | None = None
     llm: LLM | None = None
+    realtime: SpeechToSpeech | bool | None = None
     turn_detection: TurnDetection | Mapping[str, Any] | str | None = None
     speculate: bool = True
     filler: Sequence[str] = ("One moment, please.",)
@@ -75,6 +78,10 @@ class Agent:
         for name in ("filler_after_s", "idle_s", "reply_s"):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"Agent({name}={getattr(self, name)!r}): seconds, more than 0")
+        if not isinstance(self.realtime, SpeechToSpeech | bool | None):
+            raise ConfigurationError(
+                f"Agent(realtime={self.realtime!r}): a SpeechToSpeech provider, True or False"
+            )
         if self.turn_detection is not None:
             self.turn_detection = TurnDetection.of(self.turn_detection)
         self.by_name = tools_of(self.tools)

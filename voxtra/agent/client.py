@@ -173,6 +173,10 @@ class AgentClient:
             tool_id: ``id`` of the tool call.
             result: a string, or anything that JSON can say.
         """
+        self.note_result(tool_id, result)
+
+    def note_result(self, tool_id: str, result: object) -> None:
+        """:meth:`add_tool_result`, without a wait: it has none."""
         try:
             content = (
                 result if isinstance(result, str) else json.dumps(result, default=str, ensure_ascii=False)

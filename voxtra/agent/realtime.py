@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from voxtra.agent.client import AgentClient
 from voxtra.agent.mouth import SayResult
@@ -52,6 +52,9 @@ PAUSE_S = 1.0
 AGAIN_S = 0.3
 """Wait before a reply that failed is asked for again, s."""
 
+Unanswered: TypeAlias = tuple[list[bytes], Message]
+"""A turn of the caller that was not answered: its sound at the line's rate, and its place in the history."""
+
 T = TypeVar("T")
 
 
@@ -73,6 +76,8 @@ class RealtimePipeline:
         on_tool: runs the tools.
         vad: the detector; None = WebRTC's, which costs next to nothing.
         language: BCP 47, of what the caller speaks.
+        max_failures: so many replies may fail in a row before the conversation does.
+        unanswered: a turn of the caller that is to be answered first.
     """
 
     def __init__(
@@ -88,6 +93,8 @@ class RealtimePipeline:
         *,
         vad: VAD | None = None,
         language: str | None = None,
+        max_failures: int = MAX_FAILURES,
+        unanswered: Unanswered | None = None,
     ) -> None:
         self.line = line
         self.agent = agent
@@ -117,8 +124,9 @@ class RealtimePipeline:
         self._words = CallerWords(agent, lambda text: emit(UserTranscriptEvent(text=text)))
         self._asked = False  # a reply is wanted of which nothing is known yet
         self._owed = False  # one is to be asked for when the caller's turn comes to nothing
-        self._unanswered: tuple[list[bytes], Message] | None = None
+        self._unanswered = unanswered
         self._failures = 0
+        self._max_failures = max_failures
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ---- what others may ask
@@ -166,6 +174,63 @@ class RealtimePipeline:
             return await say.done
         finally:
             self._says.pop(tag, None)
+
+    def answer(self) -> None:
+        """Ask the model to go on with what was said so far, as soon as there is a connection."""
+        if self._unanswered is None:
+            self._ask()
+
+    @property
+    def caller_speaks(self) -> bool:
+        """True while a turn of the caller is under way."""
+        return self._caller.speaking
+
+    @property
+    def working(self) -> bool:
+        """True while a tool is at work."""
+        return bool(self._tools.of)
+
+    @property
+    def unanswered(self) -> Unanswered | None:
+        """The caller's last turn, while the model has not begun to answer it."""
+        return self._unanswered
+
+    # ---- what a tool may ask
+
+    def was_cut(self, tool_id: str) -> bool:
+        """Whether the caller cut in on the reply that asked for a tool."""
+        reply = self._tools.of.get(tool_id)
+        return reply is not None and reply.cut
+
+    async def cut_off(self, tool_id: str) -> None:
+        """Wait until the caller cuts in on the reply that asked for a tool; that may be never."""
+        reply = self._tools.of.get(tool_id)
+        if reply is not None:
+            await reply.was_cut.wait()
+
+    async def heard_out(self, tool_id: str) -> bool:
+        """Wait until the reply that asked for a tool was heard; False when the caller cut in, or all is over."""
+        reply = self._tools.of.get(tool_id)
+        while reply is not None and not reply.cut:
+            if self._over():
+                return False
+            if reply.ended and not self._playing.of(reply.name):
+                return True
+            self._changed.clear()
+            await self._changed.wait()
+        return False
+
+    async def tools_told(self, timeout: float) -> bool:
+        """Wait until the results of all tools are known to model and history; False after ``timeout`` s."""
+        until = self._loop.time() + timeout
+        while self._tools.of:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._changed.wait()
+            except TimeoutError:
+                return False
+        return True
 
     def interrupt(self, *, anyway: bool = False) -> None:
         """Cut in on what is being said, if it may be interrupted (or ``anyway``): silence within a frame."""
@@ -254,8 +319,8 @@ class RealtimePipeline:
             for pcm in unanswered[0]:
                 self._link.push(pcm)
             self._commit(unanswered)
-        elif again and self._owed:
-            self._ask(AGAIN)
+        elif self._owed:
+            self._ask(AGAIN if again else "")
         if self._caller.speaking:
             for pcm in self._caller.sound:
                 self._link.push(pcm)
@@ -272,6 +337,7 @@ class RealtimePipeline:
         await self._link.close()
         for name, reply in list(self._replies.items()):
             self._playing.end_reply(name)
+            reply.ended = True
             self._owed = self._owed or not reply.cut
             if reply.say is not None:
                 reply.say.ended = True
@@ -299,6 +365,7 @@ class RealtimePipeline:
         reason: EndReason = "interrupted" if self._stopped.done() else "failed"
         for say in self._says.values():
             say.settle("hangup" if self.line.closed.done() else reason)
+        self._words.close(self._unanswered[1] if self._unanswered is not None else None)
         self.stop()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -359,7 +426,7 @@ class RealtimePipeline:
             silence_ms=self._caller.silence_ms,
         )
 
-    def _commit(self, turn: tuple[list[bytes], Message]) -> None:
+    def _commit(self, turn: Unanswered) -> None:
         """The caller's turn goes to the model, which is asked to answer."""
         self._unanswered = turn
         if self._link.stream is not None:
@@ -389,7 +456,7 @@ class RealtimePipeline:
             case ReplyStarted(reply=name, tag=tag):
                 self._asked = False
                 say = self._says.get(tag)
-                self._replies[name] = Reply(say=say)
+                self._replies[name] = Reply(name, say=say)
                 if say is not None:
                     say.reply = name
                 elif self._provider.ends_turns and not self.agent.times.llm_started_at:
@@ -442,6 +509,7 @@ class RealtimePipeline:
         if not event.reply:
             self._asked = False
         reply = self._replies.pop(event.reply, None) or Reply(say=self._says.get(event.tag))
+        reply.ended = True
         self._playing.end_reply(event.reply)
         if reply.say is not None:
             reply.say.ended = True
@@ -464,14 +532,15 @@ class RealtimePipeline:
     def _reply_failed(self, detail: str, reply: Reply) -> None:
         error = LLMError(f"{self._provider.name}: a reply failed: {detail}")
         log.warning("%s", error)
-        self._emit(ErrorEvent(error_type="LLMError", message=str(error)))
         self._failures += 1
+        if reply.say is None and self._failures >= self._max_failures:
+            self._link.give_up(error)  # which is told of
+            return
+        self._emit(ErrorEvent(error_type="LLMError", message=str(error)))
         if reply.say is not None:
             reply.say.settle("failed")
-        elif self._failures < MAX_FAILURES:
-            self._spawn(self._ask_again())
         else:
-            self._link.give_up(error)
+            self._spawn(self._ask_again())
 
     async def _ask_again(self) -> None:
         self._asked = True
@@ -483,6 +552,7 @@ class RealtimePipeline:
 
     async def _use_tools(self, reply: Reply) -> None:
         speak = await self._tools.finish(reply, lambda: self._link.stream)
+        self._changed.set()
         if reply.cut or not speak:
             return  # the caller has the floor, or nothing more is to be said
         if self._caller.speaking:
@@ -499,8 +569,9 @@ class RealtimePipeline:
         self._link.stream.cancel()
         self._asked = False
         self._unanswered = None
-        for reply in self._replies.values():
-            reply.cut = True
+        for reply in [*self._replies.values(), *self._tools.of.values()]:
+            if not reply.ended or self._playing.of(reply.name):
+                reply.was_cut.set()
         self._flushing = asyncio.ensure_future(self._cut_off(self._link.stream))
         return True
 

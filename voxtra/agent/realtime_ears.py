@@ -157,6 +157,13 @@ class CallerWords:
         self._unnamed.clear()
         self._named.clear()
 
+    def close(self, keep: Message | None) -> None:
+        """Turns whose words nobody will know any more leave the history; but not ``keep``."""
+        for message in [*self._unnamed, *self._named.values()]:
+            if message is not keep and not message["content"]:
+                self._forget(message)
+        self.reconnected()
+
     def _forget(self, message: Message) -> None:
         history = self._agent.history
         history[:] = [each for each in history if each is not message]

@@ -39,17 +39,26 @@ class Reply:
     """A reply under way.
 
     Attributes:
+        name: the provider's; "" when it never began.
         tools: the calls it asked for; they run already.
         say: what it was told to say, if anything.
-        cut: True when the caller cut in.
+        ended: True when no more of it will come.
+        was_cut: set when the caller cut in.
         message: the history's message of its newest utterance.
     """
 
+    name: str = ""
     tools: list[tuple[ToolCall, asyncio.Task[str | None]]] = field(default_factory=list)
     text: str = ""
     say: Say | None = None
-    cut: bool = False
+    ended: bool = False
+    was_cut: asyncio.Event = field(default_factory=asyncio.Event)
     message: Message | None = None
+
+    @property
+    def cut(self) -> bool:
+        """True when the caller cut in."""
+        return self.was_cut.is_set()
 
     @property
     def interruptible(self) -> bool:

@@ -18,9 +18,15 @@ log = logging.getLogger("voxtra.agent")
 OnTool: TypeAlias = Callable[[ToolCall], Awaitable[str | None]]
 """Runs a tool; returns what the model is told. None: it is told "Done." and is not asked to speak."""
 
+
+class Unsaid(str):
+    """What a model is told of a tool without being asked to speak of it."""
+
+
 TOOL_S = 60.0
 """How long a tool may take, s; tools of voxtra have shorter limits of their own."""
 DONE = "Done."
+CANCELLED = "Cancelled: the conversation went on without it."
 
 
 class ToolRuns:
@@ -31,9 +37,12 @@ class ToolRuns:
         self._on_tool = on_tool
         self.unsent: list[tuple[str, str]] = []
         """Results that came while there was no connection, as (id, text)."""
+        self.of: dict[str, Reply] = {}
+        """The replies whose tools are at work, by id of the call."""
 
     def start(self, call: ToolCall, reply: Reply) -> None:
         """Run a tool that ``reply`` asks for."""
+        self.of[call.id] = reply
         reply.tools.append((call, asyncio.ensure_future(self._run(call))))
 
     async def _run(self, call: ToolCall) -> str | None:
@@ -66,19 +75,26 @@ class ToolRuns:
         """
         tasks = [task for _, task in reply.tools]
         try:
-            results = await asyncio.gather(*tasks)
+            await asyncio.wait(tasks)
         finally:
             for task in tasks:
                 task.cancel()
-        now = stream()
-        for (call, _), result in zip(reply.tools, results, strict=True):
-            text = DONE if result is None else result
-            await self._agent.add_tool_result(call.id, text)
-            if now is not None:
-                now.add_tool_result(call.id, text)
-            else:
-                self.unsent.append((call.id, text))
-        return any(result is not None for result in results)
+            results = [self._told(task) for task in tasks]
+            for (call, _), result in zip(reply.tools, results, strict=True):
+                self._tell(call, DONE if result is None else result, stream())
+                self.of.pop(call.id, None)
+        return any(result is not None and not isinstance(result, Unsaid) for result in results)
+
+    @staticmethod
+    def _told(task: asyncio.Task[str | None]) -> str | None:
+        return task.result() if task.done() and not task.cancelled() else Unsaid(CANCELLED)
+
+    def _tell(self, call: ToolCall, text: str, stream: SpeechStream | None) -> None:
+        self._agent.note_result(call.id, str(text))
+        if stream is not None:
+            stream.add_tool_result(call.id, str(text))
+        else:
+            self.unsent.append((call.id, str(text)))
 
 
 def chat_form(calls: Sequence[ToolCall]) -> list[dict[str, JSON]]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from voxtra.testing.fake_llm import ScriptedLLM, tool
     from voxtra.testing.fake_office import FakeOffice
     from voxtra.testing.fake_playback import Prompt
+    from voxtra.testing.fake_realtime import ScriptedRealtime
     from voxtra.testing.fake_result import CallResult
     from voxtra.testing.fake_run import run_call
     from voxtra.testing.fake_speech import FakeSTT, FakeTTS, FakeVAD
@@ -51,6 +52,7 @@ _HOMES = {
     "Prompt": "fake_playback",
     "Said": "fake_story",
     "ScriptedLLM": "fake_llm",
+    "ScriptedRealtime": "fake_realtime",
     "TestPhone": "talking_phone",
     "VirtualLoop": "clock",
     "check_llm": "check_speech",
@@ -85,6 +87,7 @@ __all__ = [
     "Prompt",
     "Said",
     "ScriptedLLM",
+    "ScriptedRealtime",
     "TestPhone",
     "VirtualLoop",
     "check_llm",
