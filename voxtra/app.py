@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from os import PathLike
 
 from pydantic import BaseModel
