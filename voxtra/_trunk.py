@@ -22,7 +22,8 @@ def e164(number: str) -> str:
     return number
 
 
-def _endpoint_template(value: str) -> str:
+def endpoint_template(value: str) -> str:
+    """Check an endpoint with ``{number}`` or ``{digits}`` in it; "" is none. Raises ValueError."""
     rest = value.replace("{number}", "", 1) if "{number}" in value else value.replace("{digits}", "", 1)
     # what Dial() and originate would take for more than one endpoint, an option or the end of the value
     if value and (rest == value or not re.fullmatch(r"[A-Za-z0-9]+/[A-Za-z0-9_.:@/=+-]*", rest)):
@@ -47,7 +48,7 @@ class TrunkConfig(Settings):
     """
 
     section = "trunk"
-    endpoint: Annotated[str, AfterValidator(_endpoint_template)] = ""
+    endpoint: Annotated[str, AfterValidator(endpoint_template)] = ""
     caller_id: Annotated[str, AfterValidator(_caller_id)] = ""
 
     def dial(self, number: str) -> str:

@@ -10,7 +10,8 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
 from os import PathLike
 
 from pydantic import BaseModel
@@ -52,6 +53,17 @@ log = logging.getLogger("voxtra.app")
 
 
 P = TypeVar("P", STT, TTS, LLM, VAD)
+
+
+@runtime_checkable
+class ApiServer(Protocol):
+    """What answers others over HTTP on behalf of an app; :class:`~voxtra.api.Api` does."""
+
+    async def start(self, app: VoxtraApp) -> None:
+        """Begin; the app is connected."""
+
+    async def close(self) -> None:
+        """End. Idempotent."""
 
 
 class VoxtraApp(Registrations):
@@ -97,6 +109,7 @@ class VoxtraApp(Registrations):
         private_urls: let ``play_url`` fetch from private networks and from this machine.
         apology: what a caller hears before the hang-up when the handler failed: words (with a TTS), or a
             prompt like ``"sound:tt-somethingwrong"``.
+        api: the HTTP API, ``Api(port=8080)`` of :mod:`voxtra.api`; None = where the settings name ``api.port``.
 
     Raises:
         ConfigurationError: a setting can't be; the message names it.
@@ -128,6 +141,7 @@ class VoxtraApp(Registrations):
         private_urls: bool = False,
         realtime: SpeechToSpeech | BaseModel | str | None = None,
         apology: str = "",
+        api: ApiServer | None = None,
     ) -> None:
         checked("media", media, (Mapping, type(None)), "settings like {'transport': 'rtp'}")
         checked("router", router, (Router, type(None)), "a voxtra.Router")
@@ -171,6 +185,8 @@ class VoxtraApp(Registrations):
         self._telephony = telephony
         self._private_urls = private_urls
         self._apology = apology
+        checked("api", api, (ApiServer, type(None)), "a voxtra.api.Api")
+        self.api = api
         self._phase = AppState.NEW
         self._told = AppState.NEW, time.time()
         self._exchange = Exchange(self.router, self.middlewares, self._listeners)
@@ -369,6 +385,16 @@ class VoxtraApp(Registrations):
         await ari.connect()
         for hook in self._startup:
             await _run_hook(hook)
+        await self._open_api()
+
+    async def _open_api(self) -> None:
+        api = self.api
+        if api is None and self.settings.api.port is not None:
+            # by name: it is built on top of the app
+            api = self.api = import_module("voxtra.api").Api()
+        if api is not None:
+            self._resources.push_async_callback(api.close)  # the last, so it is closed first
+            await api.start(self)
 
     def _doors(self) -> tuple[ARIClient, Transport]:
         """The ways to Asterisk, not opened yet. (A test without an Asterisk puts others in their place.)"""

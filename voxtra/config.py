@@ -27,6 +27,9 @@ from pydantic import (
 )
 from pydantic import ValidationError as PydanticError
 
+from voxtra._api import ApiCaps as ApiCaps
+from voxtra._api import ApiConfig as ApiConfig
+from voxtra._api import ApiTrunk as ApiTrunk
 from voxtra._env_file import ENV_FILE, is_from_file, read_env_file
 from voxtra._settings import (
     LAYERS,
@@ -318,6 +321,7 @@ class VoxtraConfig(Settings):
     health: HealthConfig = Field(default_factory=lambda: HealthConfig.model_validate({}))
     call_records: CallRecordsConfig = Field(default_factory=lambda: CallRecordsConfig.model_validate({}))
     log: LogConfig = Field(default_factory=lambda: LogConfig.model_validate({}))
+    api: ApiConfig = Field(default_factory=lambda: ApiConfig.model_validate({}))
     routes: list[RouteConfig] = Field(default_factory=list)
 
     _layers: dict[Layer, dict[str, Any]] = PrivateAttr(default_factory=dict)
@@ -454,7 +458,7 @@ def _variables() -> dict[str, str]:
         if model is AsteriskConfig:
             continue
         for field in model.model_fields:
-            if field not in ("options", "metadata"):
+            if field not in ("options", "metadata", "trunks", "caps", "orgs"):
                 names[f"VOXTRA_{section}_{field}".upper()] = f"{section}.{field}"
     return names
 

@@ -48,6 +48,8 @@ class Handover(Company):
 
     _on_transfer: Callable[[str], Awaitable[Any]] | None
     caller_id: str
+    _tie: Room | None = None
+    """The room of a transfer whose two ends end together."""
 
     # ---- transfer
 
@@ -153,11 +155,30 @@ class Handover(Company):
         return TransferResult("completed", "bridge", target)
 
     async def _tied(self, leg: Leg, room: Room) -> None:
-        """The two ends of a transfer end together."""
+        """The two ends of a transfer end together, unless the call is taken back."""
+        self._tie = room
         await first_of(leg.ended, self._leg.ended, room.dissolved)
-        for each in (leg, self._leg):
+        own = [self._leg] if self._tie is room else []
+        for each in (leg, *own):
             if not each.is_over:
                 await self._shared.switchboard.gone(each.hangup())
+
+    async def take_back(self) -> bool:
+        """Take a transferred call back: whom it was handed to is hung up, and it is with the app again.
+
+        Returns:
+            False where it was not transferred, or has left this Asterisk.
+
+        Raises:
+            CallEndedError: the call is over.
+        """
+        self._leg.check()
+        room = self._live.room
+        if room is None or self._tie is not room:
+            return False
+        self._tie = None
+        await self.unbridge()
+        return True
 
     async def _refer(self, address: str, timeout: float) -> TransferResult | None:
         """Tell the far end to call ``address`` itself. None: it will not, try otherwise."""

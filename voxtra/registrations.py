@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
+from voxtra.agent.agent import Agent
 from voxtra.errors import ConfigurationError
 from voxtra.events import EventType
 from voxtra.exchange import Listeners, Middleware
 from voxtra.router import Router, on_call_is_old
 
+if TYPE_CHECKING:
+    from voxtra.session import CallSession
+
+Registered: TypeAlias = "Agent | Callable[[CallSession], Awaitable[Any]]"
+"""What an agent's id stands for: an agent, or an async function that is given the call."""
 Hook = Callable[[], Any]
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Middleware)
@@ -21,11 +28,13 @@ class Registrations:
     Attributes:
         router: which handler takes a call.
         middlewares: run around every call's handler, the first one outermost.
+        agents: who may be put on a call by id, see :meth:`agent`.
     """
 
     def __init__(self, router: Router) -> None:
         self.router = router
         self.middlewares: list[Middleware] = []
+        self.agents: dict[str, Registered] = {}
         self._startup: list[Hook] = []
         self._shutdown: list[Hook] = []
         self._listeners: Listeners = []
@@ -56,6 +65,44 @@ class Registrations:
         if args and callable(args[0]):
             return self.router.default()(args[0])
         return self.router.route(*args, **options) if args or options else self.router.default()
+
+    @overload
+    def agent(self, id: str, agent: Agent) -> Agent: ...
+
+    @overload
+    def agent(self, id: str) -> Callable[[F], F]: ...
+
+    def agent(self, id: str, agent: Agent | None = None) -> Agent | Callable[[F], F]:
+        """Register an agent under the id by which the HTTP API puts it on calls::
+
+            app.agent("billing-bot", Agent(instructions="..."))
+
+            @app.agent("human-queue")
+            async def queue(call):
+                await call.transfer_to_queue("support")
+
+        Args:
+            id: letters, digits, ``_``, ``.`` and ``-``.
+            agent: an agent; without one this is a decorator for an async function that takes the call.
+
+        Raises:
+            ConfigurationError: the id can't be, or is taken.
+        """
+        if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", id):
+            raise ConfigurationError(f"agent({id!r}): letters, digits, '_', '.' and '-', at most 100")
+        if id in self.agents:
+            raise ConfigurationError(f"agent({id!r}): there is one of this id already")
+
+        def register(function: F) -> F:
+            self.agents[id] = _callable("agent", function)
+            return function
+
+        if agent is None:
+            return register
+        if not isinstance(agent, Agent):
+            raise ConfigurationError(f"agent({id!r}, {agent!r}): should be an Agent; a function is decorated")
+        self.agents[id] = agent
+        return agent
 
     def on_startup(self, hook: F) -> F:
         """Decorator: run once Asterisk is connected, before the first call is taken."""

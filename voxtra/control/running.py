@@ -1,0 +1,228 @@
+"""A call that lives: its record, its session, and who talks on it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from voxtra.agent.agent import Agent
+from voxtra.ari import ChannelStateChange, Event
+from voxtra.calls.transfer import TransferResult
+from voxtra.config import ApiTrunk
+from voxtra.control.agents import Agents, name_of, work_of
+from voxtra.control.call import Call
+from voxtra.control.gate import Admission, Denied
+from voxtra.control.seat import Seat
+from voxtra.errors import CallEndedError, VoxtraError
+from voxtra.events import CallEndedEvent, EventType, VoxtraEvent
+from voxtra.live import HANDLER_GRACE_S
+from voxtra.registrations import Registered
+from voxtra.session import CallSession
+from voxtra.wire import AgentRef
+
+log = logging.getLogger("voxtra.control")
+
+TRANSFER_RING_S = 25.0
+"""How long a transfer's target may ring: the request that wants it waits for the answer, and clients give up
+after 30 s."""
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], None]
+
+
+class Running:
+    """A call that lives.
+
+    Args:
+        call: its record.
+        session: the call itself.
+        agents: who may talk on it.
+        spawn: runs work that outlives a request, but not the desk.
+    """
+
+    def __init__(self, call: Call, session: CallSession, agents: Agents, spawn: Spawn) -> None:
+        self.call = call
+        self.session = session
+        self._agents = agents
+        self._spawn = spawn
+        self._admissions: list[Admission] = []
+        self._seat = Seat(call.sid, self._finished)
+        self._agent: Registered | None = None
+        self._pending: Registered | None = None
+        self._changing = asyncio.Lock()
+        self._hosted: asyncio.Future[None] | None = None
+        self._limit: asyncio.TimerHandle | None = None
+        self._ended = False
+        self._tell_over: Callable[[], object] = lambda: None
+        self._tell_gone: Callable[[], object] = lambda: None
+        call.session = session
+        session.observe(self._take)
+        session._leg.on_event(self._ring)
+
+    # ---- its course
+
+    def bound(self, admission: Admission) -> None:
+        """It goes on at the cost of ``admission``, and no longer than that allows."""
+        self._admissions.append(admission)
+        if self._limit is not None:
+            self._limit.cancel()
+        loop = asyncio.get_running_loop()
+        self._limit = loop.call_later(admission.longest_s, self._too_long)
+
+    def when(self, *, over: Callable[[], object], gone: Callable[[], object]) -> None:
+        """Call ``over`` when the call has ended, ``gone`` when nobody is busy with it any more."""
+        self._tell_over, self._tell_gone = over, gone
+
+    async def host(self, handler: Callable[[], Awaitable[None]]) -> None:
+        """An inbound call: its own handler talks first. Returns when the call is to be hung up.
+
+        Raises:
+            what the handler raises.
+        """
+        self._hosted = asyncio.get_running_loop().create_future()
+        await self._seat.give(handler)
+        try:
+            await self._hosted
+        except asyncio.CancelledError:
+            await self._seat.clear()
+            raise
+
+    def _take(self, event: VoxtraEvent) -> None:
+        self.call.take(event)
+        if event.type is EventType.CALL_ANSWERED and self._pending is not None:
+            self._spawn(self._attach_pending(), "attach")
+        elif not self._ended and isinstance(event, CallEndedEvent):
+            self._ended = True
+            self._tell_over()
+            self._spawn(self._over(), "over")
+
+    def _ring(self, event: Event) -> None:
+        if isinstance(event, ChannelStateChange) and event.channel.state == "Ringing":
+            self.call.became("ringing")
+
+    def _too_long(self) -> None:
+        log.warning("%s: as long as it may be: hung up", self.call.sid)
+        self._spawn(self.session.hangup(), "limit")
+
+    async def close(self) -> None:
+        """Who talks on it leaves now."""
+        await self._seat.close(0)
+
+    async def _over(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+        for admission in self._admissions:
+            admission.release()
+        await self._seat.close(HANDLER_GRACE_S)
+        if self._hosted is not None and not self._hosted.done():
+            self._hosted.set_result(None)
+        self._tell_gone()
+
+    def _finished(self, error: BaseException | None) -> None:
+        """Who talked on the call is done."""
+        own, self._agent = self._agent is None, None
+        if error is not None and not own and not isinstance(error, CallEndedError):
+            log.error("%s: %s failed; the call is hung up", self.call.sid, self.call.agent, exc_info=error)
+        if self._hosted is None:
+            self._spawn(self._let_go(), "let go")
+        elif not self._hosted.done():  # the app hangs up, apologises, or lets a transfer go on
+            self._hosted.set_exception(error) if own and error else self._hosted.set_result(None)
+
+    async def _let_go(self) -> None:
+        """Nobody talks on it any more. One that is with others goes on until they part."""
+        await self.session.bridged()
+        if not self._seat.taken:
+            await self.session.hangup()
+
+    # ---- what may be asked of it
+
+    async def attach(self, ref: AgentRef) -> None:
+        """Let an agent talk on it from now on, or from its answer on; who talked before stops.
+
+        Raises:
+            Denied: there is no such agent, or the call has ended.
+        """
+        agent = self._agents.find(ref, self.session._shared.instructions)
+        async with self._changing:
+            self._living()
+            self.call.agent = name_of(ref)
+            if self.call.status != "in_progress":
+                self._pending = agent
+                return
+            await self._seat_agent(agent)
+
+    async def detach(self) -> None:
+        """Let nobody talk on it; the call goes on. Raises Denied when it has ended."""
+        async with self._changing:
+            self._living()
+            self._pending = self._agent = self.call.agent = None
+            await self._seat.clear()
+
+    async def transfer(self, to: str, trunk: ApiTrunk, admission: Admission, caller_id: str) -> None:
+        """Connect the caller with a number. The agent stops; it goes on where that comes to nothing.
+
+        Raises:
+            Denied: CONFLICT, with why the caller was not connected.
+        """
+        async with self._changing:
+            if self.call.status != "in_progress":
+                self._living()
+                raise Denied("the call is not answered yet: it can't be transferred", "CONFLICT")
+            agent = self._agent
+            if isinstance(agent, Agent):
+                await self._seat.clear()
+            try:
+                await self.session.take_back()
+                result = await self._hand_over(to, trunk, caller_id)
+            except CallEndedError:
+                raise Denied("the call has ended", "GONE") from None
+            if result:
+                self.bound(admission)
+                self.call.transferred_to = to
+                await self._seat.clear()
+                self._agent = self.call.agent = None
+                return
+            if isinstance(agent, Agent) and not self.call.is_over:
+                await self._seat_agent(dataclasses.replace(agent, greeting=""))
+        raise Denied(f"not connected: {result.reason.replace('_', ' ')}", "CONFLICT")
+
+    async def hangup(self) -> None:
+        """End it. Ended already is as good."""
+        self.call.hanging_up = True
+        self._pending = None
+        await self.session.hangup()
+
+    async def _hand_over(self, to: str, trunk: ApiTrunk, caller_id: str) -> TransferResult:
+        session = self.session
+        if trunk.transfer == "refer":
+            result = await session.transfer_to(trunk.refer(to), timeout=TRANSFER_RING_S, caller_id=caller_id)
+            if result or result.method == "refer":
+                return result
+        return await session.transfer_to(trunk.dial(to), timeout=TRANSFER_RING_S, caller_id=caller_id)
+
+    async def _attach_pending(self) -> None:
+        async with self._changing:
+            agent, self._pending = self._pending, None
+            if agent is not None and not self.call.is_over:
+                await self._seat_agent(agent)
+
+    async def _seat_agent(self, agent: Registered) -> None:
+        await self.session.take_back()
+        await self._seat.give(work_of(agent, self.session))
+        self._agent = agent
+
+    def _living(self) -> None:
+        if self.call.is_over:
+            raise Denied(f"the call has ended: {self.call.status}", "GONE")
+
+
+async def quietly(work: Coroutine[Any, Any, None], what: str) -> None:
+    """Await ``work``; what fails in it is logged."""
+    try:
+        await work
+    except CallEndedError as error:
+        log.debug("%s: %s", what, error)
+    except VoxtraError as error:
+        log.error("%s: %s", what, error)
