@@ -10,9 +10,8 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
 from os import PathLike
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel
 
@@ -55,24 +54,8 @@ log = logging.getLogger("voxtra.app")
 P = TypeVar("P", STT, TTS, LLM, VAD)
 
 
-@runtime_checkable
-class ApiServer(Protocol):
-    """What answers others over HTTP on behalf of an app; :class:`~voxtra.api.Api` does."""
-
-    async def start(self, app: VoxtraApp) -> None:
-        """Begin; the app is connected."""
-
-    async def close(self) -> None:
-        """End. Idempotent."""
-
-
 class VoxtraApp(Registrations):
     """A phone application::
-
-
-    async def close(self) -> None:
-
-
 
         app = VoxtraApp(stt="local", tts="local", llm=OpenAILLM(model="..."))
 
@@ -94,6 +77,7 @@ class VoxtraApp(Registrations):
         router: routes made elsewhere.
         stt, llm, tts, vad: a provider, its name (``"local"``, ``"openai"``), or its settings. With any of
             stt and tts every call gets a voice pipeline of its own.
+        realtime: a speech-to-speech model for ``converse``, its name or its settings, in place of stt, llm, tts.
         recording_sink: where recordings go; None = the folder ``recordings``. Started and closed with the app.
         call_records: where a document of every call goes: a folder, a sink, or
             :class:`~voxtra.recording.CallRecords`; None = by the settings ``call_records``.
@@ -102,14 +86,12 @@ class VoxtraApp(Registrations):
         turn_detection: settings of turn-taking: a :class:`~voxtra.turns.TurnDetection`, the name of a preset, or a
             dict of what is to differ from :data:`~voxtra.turns.LISTENING`.
         instructions: the system prompt of every call's conversation.
-        realtime: a speech-to-speech model for ``converse``, its name or its settings, in place of stt, llm, tts.
         media: settings of the media transport, see :class:`~voxtra.config.MediaConfig`.
         drain_s: how long ``stop`` lets calls go on; else VOXTRA_DRAIN_GRACE, else 10. What is left then goes
             back to the dialplan, see :class:`~voxtra.config.DrainConfig`.
         private_urls: let ``play_url`` fetch from private networks and from this machine.
         apology: what a caller hears before the hang-up when the handler failed: words (with a TTS), or a
             prompt like ``"sound:tt-somethingwrong"``.
-        api: the HTTP API, ``Api(port=8080)`` of :mod:`voxtra.api`; None = where the settings name ``api.port``.
 
     Raises:
         ConfigurationError: a setting can't be; the message names it.
@@ -130,6 +112,7 @@ class VoxtraApp(Registrations):
         llm: LLM | BaseModel | str | None = None,
         tts: TTS | BaseModel | str | None = None,
         vad: VAD | BaseModel | str | None = None,
+        realtime: SpeechToSpeech | BaseModel | str | None = None,
         recording_sink: RecordingSink | None = None,
         call_records: CallRecords | RecordingSink | str | PathLike[str] | None = None,
         webhook: BackendWebhook | WebhookConfig | None = None,
@@ -139,9 +122,7 @@ class VoxtraApp(Registrations):
         media: Mapping[str, Any] | None = None,
         drain_s: float | None = None,
         private_urls: bool = False,
-        realtime: SpeechToSpeech | BaseModel | str | None = None,
         apology: str = "",
-        api: ApiServer | None = None,
     ) -> None:
         checked("media", media, (Mapping, type(None)), "settings like {'transport': 'rtp'}")
         checked("router", router, (Router, type(None)), "a voxtra.Router")
@@ -185,8 +166,6 @@ class VoxtraApp(Registrations):
         self._telephony = telephony
         self._private_urls = private_urls
         self._apology = apology
-        checked("api", api, (ApiServer, type(None)), "a voxtra.api.Api")
-        self.api = api
         self._phase = AppState.NEW
         self._told = AppState.NEW, time.time()
         self._exchange = Exchange(self.router, self.middlewares, self._listeners)
@@ -370,6 +349,7 @@ class VoxtraApp(Registrations):
             transport=transport,
             speech=speech,
             llm=llm,
+            realtime=realtime,
             turns=self._turns,
             instructions=self._instructions or (settings.llm and settings.llm.system_prompt) or "",
             recording_sink=self.recording_sink,
@@ -385,16 +365,6 @@ class VoxtraApp(Registrations):
         await ari.connect()
         for hook in self._startup:
             await _run_hook(hook)
-        await self._open_api()
-
-    async def _open_api(self) -> None:
-        api = self.api
-        if api is None and self.settings.api.port is not None:
-            # by name: it is built on top of the app
-            api = self.api = import_module("voxtra.api").Api()
-        if api is not None:
-            self._resources.push_async_callback(api.close)  # the last, so it is closed first
-            await api.start(self)
 
     def _doors(self) -> tuple[ARIClient, Transport]:
         """The ways to Asterisk, not opened yet. (A test without an Asterisk puts others in their place.)"""
@@ -403,7 +373,6 @@ class VoxtraApp(Registrations):
         asterisk = settings.asterisk
         if self._telephony is not None:
             return self._telephony, transport
-            realtime=realtime,
         password = asterisk.password.get_secret_value()
         if asterisk.listen_address is not None:
             cert = asterisk.listen_cert
@@ -420,6 +389,7 @@ class VoxtraApp(Registrations):
         if self.call_records is None and kept.folder is not None:
             self.call_records = _records_of(kept.folder, page=kept.page, keep_days=kept.keep_days)
         for outlet in (self.webhook, self.recording_sink, self.call_records):
+            start, close = (getattr(outlet, name, None) for name in ("start", "close"))
             if start is not None and close is not None:  # a sink may have neither
                 self._resources.push_async_callback(close)
                 await start()
