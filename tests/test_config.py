@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from voxtra.config import (
     ENVIRONMENT,
     AsteriskConfig,
+    BackendConfig,
     LLMConfig,
     MediaConfig,
     RouteConfig,
+    ServerConfig,
     STTConfig,
     TrunkConfig,
     VoxtraConfig,
@@ -303,3 +305,33 @@ def test_whatever_is_in_it_the_answer_is_settings_or_one_line(data: dict[str, ob
     except ConfigurationError as error:
         said = str(error)
     assert "\n" not in said
+
+
+def test_server_and_backend(tmp_path: Path) -> None:
+    text = """
+server: {host: 0.0.0.0, port: 8081}
+backend: {url: 'https://backend.example/news', signing_secret: '${SECRET}', events: [call.ended], timeout: 3}
+"""
+    config = VoxtraConfig.load(
+        file=write(tmp_path, text), env={"SECRET": "hush", "VOXTRA_SERVER_PORT": "9000"}
+    )
+    assert (config.server.host, config.server.port) == ("0.0.0.0", 9000)
+    assert isinstance(config.server, ServerConfig)
+    assert isinstance(config.backend, BackendConfig)
+    assert config.backend.events == ["call.ended"]
+    assert "hush" not in repr(config)
+    assert "hush" not in config.to_yaml()
+    env = {"VOXTRA_BACKEND_URL": "http://b.example", "VOXTRA_BACKEND_EVENTS": "call.started, call.ended"}
+    assert VoxtraConfig.load(env=env).backend.events == ["call.started", "call.ended"]
+    assert VoxtraConfig.load(env={}).backend.url == ""
+
+
+def test_what_a_backend_can_not_be() -> None:
+    assert "backend.events.0 = 'call.endet': must be one of agent.response" in refused(
+        **{"backend.events": ["call.endet"]}
+    )
+    assert "backend.url = 'backend.example': must be an address like https" in refused(
+        **{"backend.url": "backend.example"}
+    )
+    assert "backend.timeout" in refused(**{"backend.timeout": 0})
+    assert "did you mean 'signing_secret'" in refused(**{"backend.signing_secrt": "x"})

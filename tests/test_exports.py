@@ -48,11 +48,13 @@ DOCUMENTED_PATHS = {
     "voxtra.ari": ["ARIClient"],
     "voxtra.config": [
         "AsteriskConfig",
+        "BackendConfig",
         "LLMConfig",
         "MediaConfig",
         "RouteConfig",
         "SIPTrunkConfig",
         "STTConfig",
+        "ServerConfig",
         "TTSConfig",
         "TrunkConfig",
         "VADConfig",

@@ -46,7 +46,7 @@ async def test_a_loop_that_was_held_up_is_told(monkeypatch: pytest.MonkeyPatch) 
 async def test_a_port_that_is_taken() -> None:
     async with HealthServer("127.0.0.1", 0, dict) as health:
         port = int(health.url.rpartition(":")[2])
-        with pytest.raises(ConfigurationError, match=f"health.port: can't listen on 127.0.0.1:{port}"):
+        with pytest.raises(ConfigurationError, match=f"server.port: can't listen on 127.0.0.1:{port}"):
             async with HealthServer("127.0.0.1", port, dict):
                 pass
 

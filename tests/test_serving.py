@@ -114,7 +114,7 @@ async def test_names_must_differ(aris: dict[str, FakeAri]) -> None:
 async def test_health_is_answered_from_before_the_start_to_the_end(
     aris: dict[str, FakeAri], monkeypatch: Patch, unused_tcp_port: int
 ) -> None:
-    monkeypatch.setenv("VOXTRA_HEALTH_PORT", str(unused_tcp_port))
+    monkeypatch.setenv("VOXTRA_SERVER_PORT", str(unused_tcp_port))
     app = VoxtraApp(app_name="one")
     ari = aris["one"] = FakeAri("one")
     gate = ari.gates["connect"] = asyncio.Event()

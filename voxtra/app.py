@@ -162,15 +162,17 @@ class VoxtraApp(Registrations):
         self._instructions = instructions
         self.recording_sink = recording_sink
         self.call_records = _records_of(call_records)
-        self.webhook = _webhook_of(webhook)
+        self.processes = 1
+        """How many processes run this app side by side; ``voxtra run --workers`` says so. Spools are shared then."""
+        self._webhook_given = _webhook_of(webhook)
+        self.webhook: BackendWebhook | None = None
         self._telephony = telephony
         self._private_urls = private_urls
         self._apology = apology
         self._phase = AppState.NEW
         self._told = AppState.NEW, time.time()
         self._exchange = Exchange(self.router, self.middlewares, self._listeners)
-        if self.webhook is not None:
-            self.on()(self.webhook.send)
+        self._tell_backend()
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._shared: Shared | None = None
@@ -207,6 +209,15 @@ class VoxtraApp(Registrations):
             raise ConfigurationError("settings can't change while the app runs: stop() it first")
         checked("settings", settings, (VoxtraConfig,), "a VoxtraConfig")
         self.settings = settings
+        self._tell_backend()
+
+    def _tell_backend(self) -> None:
+        """Let the program's webhook, else that of the settings, have the events."""
+        if self.webhook is not None:
+            self._listeners.remove((None, self.webhook.send))
+        self.webhook = self._webhook_given or _webhook_set(self.settings)
+        if self.webhook is not None:
+            self.on()(self.webhook.send)
 
     # ---- what it is
 
@@ -389,7 +400,9 @@ class VoxtraApp(Registrations):
         if self.call_records is None and kept.folder is not None:
             self.call_records = _records_of(kept.folder, page=kept.page, keep_days=kept.keep_days)
         for outlet in (self.webhook, self.recording_sink, self.call_records):
-            start, close = (getattr(outlet, name, None) for name in ("start", "close"))
+            start, close, share = (getattr(outlet, name, None) for name in ("start", "close", "share"))
+            if share is not None and self.processes > 1:
+                share(self.processes)
             if start is not None and close is not None:  # a sink may have neither
                 self._resources.push_async_callback(close)
                 await start()
@@ -572,3 +585,11 @@ def _webhook_of(given: BackendWebhook | WebhookConfig | None) -> BackendWebhook 
     from voxtra.webhook import BackendWebhook
 
     return given if isinstance(given, BackendWebhook) else BackendWebhook(given)
+
+
+def _webhook_set(settings: VoxtraConfig) -> BackendWebhook | None:
+    if not settings.backend.url:
+        return None
+    from voxtra.webhook import WebhookConfig
+
+    return _webhook_of(WebhookConfig(**settings.backend.arguments()))

@@ -30,6 +30,7 @@ from pydantic import ValidationError as PydanticError
 from voxtra._api import ApiCaps as ApiCaps
 from voxtra._api import ApiConfig as ApiConfig
 from voxtra._api import ApiTrunk as ApiTrunk
+from voxtra._backend import BackendConfig as BackendConfig
 from voxtra._env_file import ENV_FILE, is_from_file, read_env_file
 from voxtra._settings import (
     LAYERS,
@@ -252,15 +253,15 @@ class DrainConfig(Settings):
     goto: str = Field("", pattern=r"^([\w.+*#@-]+(,[\w.+*#@-]+){0,2})?$")
 
 
-class HealthConfig(Settings):
-    """Where ``/healthz`` and ``/readyz`` are answered over HTTP.
+class ServerConfig(Settings):
+    """Where ``/healthz``, ``/readyz`` and ``/metrics`` are answered over HTTP.
 
     Attributes:
         port: TCP port, 0 = a free one; none = nowhere.
         host: address to listen on.
     """
 
-    section = "health"
+    section = "server"
     port: Port | None = None
     host: str = Field("127.0.0.1", min_length=1)
 
@@ -318,7 +319,8 @@ class VoxtraConfig(Settings):
     vad: VADConfig | None = None
     trunk: TrunkConfig = Field(default_factory=lambda: TrunkConfig.model_validate({}))
     drain: DrainConfig = Field(default_factory=lambda: DrainConfig.model_validate({}))
-    health: HealthConfig = Field(default_factory=lambda: HealthConfig.model_validate({}))
+    server: ServerConfig = Field(default_factory=lambda: ServerConfig.model_validate({}))
+    backend: BackendConfig = Field(default_factory=lambda: BackendConfig.model_validate({}))
     call_records: CallRecordsConfig = Field(default_factory=lambda: CallRecordsConfig.model_validate({}))
     log: LogConfig = Field(default_factory=lambda: LogConfig.model_validate({}))
     api: ApiConfig = Field(default_factory=lambda: ApiConfig.model_validate({}))

@@ -121,7 +121,7 @@ class HealthServer:
         except OSError as error:
             await self._resources.aclose()
             said = error.strerror or str(error)
-            raise ConfigurationError(f"health.port: can't listen on {host}:{port}: {said}") from None
+            raise ConfigurationError(f"server.port: can't listen on {host}:{port}: {said}") from None
         await self._resources.enter_async_context(self.pulse)
         bound = runner.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]

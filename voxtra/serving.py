@@ -166,7 +166,7 @@ async def tend(
     """
     _distinct(apps)
     async with contextlib.AsyncExitStack() as resources:
-        places = [app.settings.health for app in apps if app.settings.health.port is not None]
+        places = [app.settings.server for app in apps if app.settings.server.port is not None]
         if health and places:
             server = HealthServer(
                 places[0].host, places[0].port or 0, lambda: report_of([app.health() for app in apps])

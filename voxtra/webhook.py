@@ -54,7 +54,7 @@ class WebhookConfig:
         max_waiting: events that may wait; what comes then is lost, and logged.
         parallel: requests at a time; the events of one call always go one after another.
         flush: how long stopping waits for deliveries, s.
-        processes: how many processes may share the spool's folder, as with ``voxtra run --workers``.
+        processes: how many processes may share the spool's folder; ``voxtra run --workers`` says so itself.
 
     Raises:
         ConfigurationError: a value can't be.
@@ -147,6 +147,10 @@ class BackendWebhook:
         patience = Patience(attempts, config.backoff, max(most_s, config.backoff), config.timeout + 5)
         self._spool.add_outlet(self._name, self._deliver, patience=patience, parallel=config.parallel)
         self._writer = asyncio.ensure_future(self._write())
+
+    def share(self, processes: int) -> None:
+        """So many processes run this app side by side: each has a folder of its own in the spool's."""
+        self._spool.share(processes)
 
     @property
     def _name(self) -> str:

@@ -116,8 +116,8 @@ async def test_a_second_signal_forces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_options_as_settings() -> None:
     assert serving_options(None, None) == {}
-    assert serving_options(3, "8081") == {"drain.grace": 3, "health.port": 8081}
-    assert serving_options(None, "0.0.0.0:0") == {"health.port": 0, "health.host": "0.0.0.0"}
+    assert serving_options(3, "8081") == {"drain.grace": 3, "server.port": 8081}
+    assert serving_options(None, "0.0.0.0:0") == {"server.port": 0, "server.host": "0.0.0.0"}
     assert host_and_port("--health", "[::1]:80") == ("::1", 80)
     for wrong in ("", "x", "1.2.3.4:", "70000", "a b:80", "::1:80"):
         with pytest.raises(ConfigurationError, match="--health"):

@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from voxtra import VoxtraApp
+from voxtra.config import VoxtraConfig
 from voxtra.errors import ConfigurationError
 from voxtra.events import CallEndedEvent, DTMFEvent, EventType, UserTranscriptEvent, VoxtraEvent
 from voxtra.webhook import BackendWebhook, WebhookConfig, payload, verify_signature
@@ -350,3 +352,50 @@ async def test_an_app_starts_and_closes_its_sink(monkeypatch, tmp_path):
     async with running(monkeypatch, recording_sink=sink):
         assert sink._spool.is_open
     assert not sink._spool.is_open
+
+
+async def test_an_app_tells_the_backend_of_its_settings(monkeypatch, tmp_path):
+    from fake_app import World
+
+    backend = {
+        "private_urls": True,
+        "events": ["call.ended"],
+        "signing_secret": "s3cret",
+        "spool": str(tmp_path),
+    }
+    async with Receiver() as receiver, Receiver() as other:
+        keywords = {"asterisk.app_name": "test", "backend": {"url": receiver.url, **backend}}
+        settings = VoxtraConfig.load(env={}, keywords=keywords)
+        world = World(monkeypatch)
+        world.app.configure(settings)
+
+        @world.app.default()
+        async def handler(call):
+            await call.answer()
+
+        await world.app.start()
+        world.call("caller")
+        await world.over()
+        await world.app.stop(0)
+        assert [body["type"] for body in receiver.bodies] == ["call.ended"]
+        assert world.app.webhook.config.secret == b"s3cret"
+        app = VoxtraApp.from_config(settings, webhook=config(other.url))
+        assert app.webhook.config.url == other.url  # what the program says is above the settings
+        app = VoxtraApp.from_config(settings)
+        app.configure(VoxtraConfig.load(env={}))
+        assert app.webhook is None
+        assert app._listeners == []
+
+
+async def test_what_processes_beyond_those_of_now_have_left_is_said(tmp_path, caplog):
+    async with BackendWebhook(config("http://127.0.0.1:1/", spool=tmp_path)) as first:
+        second = BackendWebhook(config("http://127.0.0.1:1/", spool=tmp_path))
+        with pytest.raises(ConfigurationError, match="in use by another"):
+            await second.start()
+        second.share(2)
+        async with second:
+            assert second._spool.folder == tmp_path / "process-2"
+            assert not caplog.records
+        assert first._spool.folder == tmp_path
+    async with BackendWebhook(config("http://127.0.0.1:1/", spool=tmp_path)):
+        assert "process-2 is of a process more than run now" in caplog.text

@@ -62,7 +62,7 @@ def command(
         set_up_logging(level, options.secrets_of(shared))
         file = str(options.settings_file(config) or "")
         order = Order(target, file, given, grace, level, debug, workers)
-        return asyncio.run(run_workers(order, shared.health))
+        return asyncio.run(run_workers(order, shared.server))
     app = load_app(target)
     settings = options.load_settings(config, given, app.settings)
     set_up_logging(level, options.secrets_of(settings))

@@ -35,7 +35,7 @@ HealthOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="[HOST:]PORT",
-        help="Answer /healthz and /readyz there [default: health.port, none].",
+        help="Answer /healthz and /readyz there [default: server.port, none].",
         show_default=False,
     ),
 ]
@@ -87,7 +87,7 @@ def serving_options(grace: float | None, health: str | None) -> dict[str, Any]:
     given: dict[str, Any] = {} if grace is None else {"drain.grace": grace}
     if health is not None:
         host, port = host_and_port("--health", health)
-        given |= {"health.port": port, **({"health.host": host} if host else {})}
+        given |= {"server.port": port, **({"server.host": host} if host else {})}
     return given
 
 

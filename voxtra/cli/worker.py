@@ -62,6 +62,7 @@ def _run(order: dict[str, Any], control: socket.socket) -> int:
     settings = options.load_settings(file, order["options"], app.settings)
     set_up_logging(order["log_level"], options.secrets_of(settings))
     app.configure(settings.layered(forced=share(settings, order["number"], order["of"])))
+    app.processes = order["of"]
     return run_loop(_serve(app, control, order["grace"]))
 
 

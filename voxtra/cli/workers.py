@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from voxtra.ari.backoff import Backoff
 from voxtra.cli.complain import EXIT_FAILED, EXIT_OK
 from voxtra.cli.serve import StopRequest
-from voxtra.config import HealthConfig
+from voxtra.config import ServerConfig
 from voxtra.health import MAX_LAG_S, HealthServer
 from voxtra.serving import END_S, FORCE_S
 
@@ -200,7 +200,7 @@ class Worker:
             self._writer.write(json.dumps(message).encode() + b"\n")
 
 
-async def run_workers(order: Order, health: HealthConfig) -> int:
+async def run_workers(order: Order, health: ServerConfig) -> int:
     """Run ``order.of`` workers until a signal comes, and return the exit code.
 
     Raises:

@@ -85,6 +85,9 @@ class RecordingSink(ABC):
     async def close(self) -> None:  # noqa: B027
         """The app has stopped: end what is under way, close connections. Idempotent."""
 
+    def share(self, processes: int) -> None:  # noqa: B027 - few sinks keep anything of their own
+        """So many processes run this app side by side, each with this sink. Called before ``start``."""
+
 
 async def tell(then: RecordingSink | None, metadata: RecordingMetadata) -> None:
     """Tell ``then`` of what is stored. What fails is logged: the recording is safe, and that is what counts."""
@@ -222,6 +225,11 @@ class CompositeSink(RecordingSink):
                 await sink.on_recording_complete(metadata)
             except Exception:  # a sink is anyone's code; the next one must have its turn
                 log.exception("%s failed for the recording %r", type(sink).__name__, metadata.name)
+
+    def share(self, processes: int) -> None:
+        """Tell every sink."""
+        for sink in self.sinks:
+            sink.share(processes)
 
     async def start(self) -> None:
         """Start every sink."""

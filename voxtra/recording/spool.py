@@ -76,6 +76,7 @@ class Spool:
         self.folders = own_folders(Path(folder), processes) if folder is not None else [None]
         self.folder = self.folders[0]
         """The one in use; the first before :meth:`open`."""
+        self._whole = self.folder
         self._limits = limits
         self._thread: ThreadPoolExecutor | None = None
         self._store: SpoolStore | None = None
@@ -86,6 +87,11 @@ class Spool:
     def is_open(self) -> bool:
         """True between :meth:`open` and :meth:`close`."""
         return self._store is not None
+
+    def share(self, processes: int) -> None:
+        """Let at least so many processes share it. Before :meth:`open`."""
+        if self._whole is not None and processes > len(self.folders):
+            self.folders = own_folders(self._whole, processes)
 
     async def open(self) -> None:
         """Open it. What a process that died had under way waits again.
@@ -98,6 +104,8 @@ class Spool:
         loop = asyncio.get_running_loop()
         try:
             self._store = await loop.run_in_executor(self._thread, self._first_free)
+            for each in await loop.run_in_executor(self._thread, self.unused):
+                log.warning("%s is of a process more than run now: what waits in it waits on", each)
         except BaseException:
             self._thread.shutdown(wait=False)
             self._thread = None
@@ -114,6 +122,13 @@ class Spool:
         store = SpoolStore(self.folders[-1], **self._limits)
         self.folder = self.folders[-1]
         return store
+
+    def unused(self) -> list[Path]:
+        """Folders of processes beyond those that share it now: what waits in them waits for such a process."""
+        if self._whole is None or not self._whole.is_dir():
+            return []
+        there = (each for each in self._whole.glob("process-*") if (each / "spool.db").exists())
+        return sorted(each for each in there if each not in self.folders)
 
     def add_outlet(
         self,

@@ -85,9 +85,18 @@ class SpooledSink(RecordingSink):
         self._low_water = low_water
         self._spool = Spool(folder, processes=processes, max_bytes=max_bytes, min_free=min_free)
         self._starting = asyncio.Lock()
-        incoming = [path / "incoming" for path in self._spool.folders if path is not None]
-        self._there_before = {each for path in incoming if path.is_dir() for each in path.iterdir()}
+        self._there_before = self._growing()
         """What grew there before any recording of this process."""
+
+    def _growing(self) -> set[Path]:
+        incoming = [path / "incoming" for path in self._spool.folders if path is not None]
+        return {each for path in incoming if path.is_dir() for each in path.iterdir()}
+
+    def share(self, processes: int) -> None:
+        """So many processes run this app side by side: each has a folder of its own in the spool's."""
+        if not self._spool.is_open:
+            self._spool.share(processes)
+            self._there_before = self._growing()
 
     @property
     def folder(self) -> Path:

@@ -1,0 +1,66 @@
+"""Settings of the backend that is told of calls."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from voxtra._settings import Settings
+from voxtra.events import EventType
+
+_SENT = sorted({str(each) for each in EventType if not str(each).startswith("audio.frame.")})
+
+
+def _split(value: object) -> object:
+    """``call.started,call.ended``, as an environment variable has it."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _known(value: str) -> str:
+    if value not in _SENT:
+        raise ValueError(f"must be one of {', '.join(_SENT)}")
+    return value
+
+
+def _http(value: str) -> str:
+    if value and not value.startswith(("http://", "https://")):
+        raise ValueError("must be an address like https://backend.example/voxtra")
+    return value
+
+
+class BackendConfig(Settings):
+    """The backend that is told of every call's events, see docs/webhooks.md. ``VoxtraApp(webhook=...)`` is above it.
+
+    Attributes:
+        url: http or https; "" = nobody is told.
+        signing_secret: when set, requests are signed.
+        events: names of events; empty = all but audio frames.
+        timeout: of one request, s.
+        retries: tries after the first one.
+        backoff: wait before the first retry, s; it doubles each time.
+        private_urls: let the URL lead into private networks and to this machine.
+        spool: a folder that keeps events until they are delivered; "" = they are kept in memory.
+        max_waiting: events that may wait; what comes then is lost, and logged.
+        parallel: requests at a time.
+        flush: how long stopping waits for deliveries, s.
+    """
+
+    section = "backend"
+    url: Annotated[str, AfterValidator(_http)] = ""
+    signing_secret: SecretStr = SecretStr("")
+    events: Annotated[list[Annotated[str, AfterValidator(_known)]], BeforeValidator(_split)] = Field(
+        default_factory=list
+    )
+    timeout: float = Field(10.0, gt=0, le=600)
+    retries: int = Field(3, ge=0, le=1000)
+    backoff: float = Field(1.0, gt=0, le=3600)
+    private_urls: bool = False
+    spool: str = ""
+    max_waiting: int = Field(10_000, ge=1)
+    parallel: int = Field(8, ge=1, le=1000)
+    flush: float = Field(5.0, ge=0, le=3600)
+
+    def arguments(self) -> dict[str, Any]:
+        """Those of :class:`~voxtra.webhook.WebhookConfig`."""
+        return {**self.model_dump(), "spool": self.spool or None}
