@@ -178,15 +178,16 @@ def _pem(key: Ed25519PrivateKey) -> bytes:
 
 
 def _load(pem: bytes, path: Path) -> Ed25519PrivateKey:
-    ed25519 = _ed25519()
+    _ed25519()
     from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigurationError(f"the relay's key {path} is no PEM file of a private key: {error}") from None
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
+    if not isinstance(key, Ed25519PrivateKey):
         raise ConfigurationError(f"the relay's key {path} is no Ed25519 key: delete it and one is made")
     return key
 

@@ -1,0 +1,35 @@
+"""What waits to be written to one subscriber: bounded, and the oldest goes first. No I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class Outbox:
+    """Messages for a subscriber who may be slow.
+
+    Args:
+        limit: messages that wait at most.
+
+    Attributes:
+        dropped: messages that were never read in time: late sound is not worth sending.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.dropped = 0
+        self._messages: deque[bytes] = deque()
+        self._limit = limit
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def put(self, message: bytes) -> None:
+        """One more; when that is one too many, the oldest is dropped."""
+        if len(self._messages) == self._limit:
+            self._messages.popleft()
+            self.dropped += 1
+        self._messages.append(message)
+
+    def take(self) -> bytes | None:
+        """The next to be written, None when there is none."""
+        return self._messages.popleft() if self._messages else None
