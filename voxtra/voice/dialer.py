@@ -1,0 +1,88 @@
+"""From a call's sid to a link with its sound: a token, an address, and whichever transport gets through."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import ValidationError
+
+from voxtra.voice.errors import VoiceError, bad_argument
+from voxtra.voice.http import Http
+from voxtra.voice.link import Link, Transport
+from voxtra.voice.websocket_link import WebSocketLink
+from voxtra.wire import AudioFormat, BridgeGrant, BridgeToken
+
+
+class Dialer:
+    """Makes links for one bridge, each with a token of its own.
+
+    Args:
+        http: the engine.
+        request: which call, in which role.
+        fmt: how frames are coded, both ways.
+        transport: which way, see :data:`~voxtra.voice.link.Transport`.
+        relay_host: ``host`` or ``host:port`` to use instead of what the engine says; "" = the engine's.
+
+    Raises:
+        VoiceError: BAD_ARGUMENT: no such transport.
+    """
+
+    def __init__(
+        self, http: Http, request: BridgeToken, fmt: AudioFormat, transport: Transport, relay_host: str = ""
+    ) -> None:
+        if transport not in ("auto", "websocket"):
+            raise bad_argument(f"transport = {transport!r}: should be 'auto' or 'websocket'", "transport")
+        self._http = http
+        self._request = request
+        self._fmt = fmt
+        self._relay_host = relay_host
+
+    async def __call__(self) -> Link:
+        """One link.
+
+        Raises:
+            LinkEnded: the relay refuses.
+            VoiceError: the engine refuses, or the relay is not reached.
+        """
+        grant = granted(
+            await self._http.call("voice.audioBridge.token", self._request, again="safe"), self._relay_host
+        )
+        if not grant.websocket:
+            raise VoiceError("the relay has no WebSocket", code="NETWORK")
+        return await WebSocketLink.connect(
+            self._http.session, grant.websocket, self._request.sid, grant.token, self._request.role, self._fmt,
+            grant.fingerprints,
+        )  # fmt: skip
+
+
+def granted(data: Any, relay_host: str = "") -> BridgeGrant:
+    """The grant in a reply, with another relay's host in it where one is given.
+
+    Raises:
+        VoiceError: BAD_REPLY.
+    """
+    try:
+        known = {field.alias for field in BridgeGrant.model_fields.values()}
+        grant = BridgeGrant.model_validate({key: value for key, value in dict(data).items() if key in known})
+    except (ValidationError, TypeError, ValueError) as error:
+        raise VoiceError(
+            f"voice.audioBridge.token: a grant that can't be read: {error}", code="BAD_REPLY"
+        ) from None
+    if not relay_host:
+        return grant
+    return grant.model_copy(
+        update={
+            "quic": _elsewhere(grant.quic, relay_host),
+            "websocket": _elsewhere(grant.websocket, relay_host),
+        }
+    )
+
+
+def _elsewhere(url: str | None, host: str) -> str | None:
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    has_port = urlsplit(f"//{host}").port is not None
+    place = host if has_port or parts.port is None else f"{host}:{parts.port}"
+    return urlunsplit(parts._replace(netloc=place))
