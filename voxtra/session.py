@@ -13,6 +13,7 @@ from voxtra.agent.agent import Agent
 from voxtra.agent.client import AgentClient
 from voxtra.agent.conversation import Conversation, ConversationResult, Engines
 from voxtra.agent.mouth import SayResult
+from voxtra.agent.pipeline import VoicePipeline
 from voxtra.agent.stage import Stage
 from voxtra.ari import ARIClient, ChannelDtmfReceived, Event
 from voxtra.ari.events import ChannelHold, ChannelTransfer, ChannelUnhold
@@ -147,6 +148,10 @@ class CallSession(Sounds, Handover, Bridging):
     @property
     def _ari(self) -> ARIClient:
         return self._shared.ari
+
+    @property
+    def _pipeline(self) -> VoicePipeline | None:
+        return self._live.pipeline
 
     # ---- lifecycle
 
