@@ -77,6 +77,20 @@ async def test_silence_is_not_sent_but_signs_of_life_are(server):
         assert len(server.connections[0]["sound"]) <= 8 * (500 + 300 + 200)
 
 
+@pytest.mark.parametrize("ms", [0, 100, 300, 1000])
+async def test_a_call_says_how_much_from_before_its_speech_is_heard(server, ms):
+    async with listening(nova(server)) as call:
+        call.silence(600)
+        call.stream.keep_before(ms)
+        call.silence(1400)
+        assert call.stream.buffered == 8 * ms
+        call.stream.speech_started()
+        call.silence(200)
+        call.stream.speech_stopped()
+        await call.until(lambda: server.connections and len(server.connections[0]["sound"]) >= 8 * (ms + 200))
+        assert len(server.connections[0]["sound"]) == 8 * (ms + 200)
+
+
 async def test_speech_that_goes_on_after_a_pause_is_one_turn(server, make):
     async with listening(make(server)) as call:
         await call.speak("one two")

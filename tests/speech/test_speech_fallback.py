@@ -304,6 +304,25 @@ async def test_the_sound_kept_for_the_next_one_is_bounded(made):
         assert call.stream._sound_bytes <= 30 * 16000
 
 
+@pytest.mark.parametrize("ms", [100, 800])
+async def test_each_recogniser_keeps_as_much_from_before_speech_as_the_call_wants(made, ms):
+    lengths = []
+
+    class Counts(Ear):
+        async def transcribe(self, pcm, *, rate, language=None, hints=()):
+            lengths.append((self.name, len(pcm) // 16))
+            return await super().transcribe(pcm, rate=rate)
+
+    async with listening(made(Counts("a", "refuse"), Counts("b"))) as call:
+        call.stream.keep_before(ms)
+        call.silence(2000)
+        call.stream.speech_started()
+        call.silence(200)
+        call.stream.speech_stopped()
+        await call.final()
+        assert lengths == [("a", ms + 200), ("b", ms + 200)]
+
+
 async def test_a_recogniser_that_takes_no_such_rate_is_passed_over(made):
     class Wide(Ear):
         def check_language(self, language):

@@ -12,6 +12,7 @@ from voxtra.speech.base import STT, STTStream, Transcript
 from voxtra.speech.standbys import Standby, Standbys, all_failed
 
 PREROLL_MS = 500
+"""Sound kept from before speech, where nobody says how much."""
 REPLAY_S = 30.0
 """Most sound of a turn that is kept; policy when full: the oldest is forgotten."""
 PROBE_S = 3.0
@@ -119,6 +120,7 @@ class FallbackSTTStream(STTStream):
         self._loop = asyncio.get_running_loop()
         self._sound: deque[bytes] = deque()
         self._sound_bytes = 0
+        self._before_ms: int | None = None
         self._in_turn = False
         self._speaking = False
         self._unanswered = False
@@ -136,13 +138,19 @@ class FallbackSTTStream(STTStream):
 
     # what the call says
 
+    def keep_before(self, ms: int) -> None:
+        """As the call's; also for those who listen later."""
+        self._before_ms = ms
+        self._tell(lambda stream: stream.keep_before(ms))
+
     def push(self, pcm: bytes) -> None:
         """The next frame, to who listens now and to what is kept."""
         if self._closed:
             return
         self._sound.append(pcm)
         self._sound_bytes += len(pcm)
-        limit = REPLAY_S if self._in_turn else PREROLL_MS / 1000
+        before_ms = PREROLL_MS if self._before_ms is None else self._before_ms
+        limit = REPLAY_S if self._in_turn else before_ms / 1000
         while self._sound_bytes > limit * self._rate * 2:
             self._sound_bytes -= len(self._sound.popleft())
         self._tell(lambda stream: stream.push(pcm))
@@ -228,13 +236,16 @@ class FallbackSTTStream(STTStream):
         return nobody
 
     def _open(self, standby: Standby[STT], generation: int) -> STTStream:
-        return standby.provider.open(
+        stream = standby.provider.open(
             rate=self._rate,
             on_transcript=lambda heard: self._heard(heard, generation),
             on_error=lambda problem: self._failed(problem, generation),
             language=self._language,
             hints=self._hints,
         )
+        if self._before_ms is not None:
+            stream.keep_before(self._before_ms)
+        return stream
 
     def _replay(self, stream: STTStream) -> None:
         if self._in_turn:

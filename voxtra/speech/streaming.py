@@ -24,6 +24,7 @@ from voxtra.speech.tape import Heard, Tape, TurnText
 logger = logging.getLogger(__name__)
 
 PREROLL_MS = 500
+"""Sound kept from before speech, where nobody says how much."""
 SLACK_MS = 300.0
 """How much earlier than the pause an answer to it may end: servers count in steps of their own."""
 COVERED_MS = 100.0
@@ -45,7 +46,7 @@ class SocketSettings(ProviderSettings):
         connect_timeout_s: longest wait for the connection, in s.
         keep_alive_s: a sign of life after so long without sound, in s.
         replay_s: most sound of a turn that is kept to be sent again after a dropped socket, in s.
-        send_silence: send everything, not only what the VAD takes for speech (and 0.5 s before it).
+        send_silence: send everything, not only what the VAD takes for speech (and what lies right before).
     """
 
     final_timeout_s: float = Field(2.0, gt=0)
@@ -157,6 +158,7 @@ class SocketSTTStream(STTStream):
         self._text = TurnText()
         self._preroll: deque[bytes] = deque()
         self._preroll_bytes = 0
+        self._before = PREROLL_MS * self._a_second // 1000
         self._speaking = self._in_turn = False
         self._heard_to = 0.0
         self._pause: int | None = None
@@ -175,20 +177,28 @@ class SocketSTTStream(STTStream):
 
     # what the call says
 
+    def keep_before(self, ms: int) -> None:
+        """Keep so much from before ``speech_started`` instead of 0.5 s."""
+        self._before = ms * self._a_second // 1000
+        self._trim()
+
     def push(self, pcm: bytes) -> None:
-        """The next frame; in silence only the last 0.5 s are kept."""
+        """The next frame; in silence only what :meth:`keep_before` says is kept."""
         if self._closed:
             return
         sound = self._engine.encode(pcm, self._rate)
         if self._speaking or self._engine.settings.send_silence:
             self._tape.append(sound)
             if not self._in_turn:  # silence before a turn: no use to send all of it again
-                self._forget(self._tape.end - PREROLL_MS * self._a_second // 1000)
+                self._forget(self._tape.end - self._before)
             self._wake.set()
             return
         self._preroll.append(sound)
         self._preroll_bytes += len(sound)
-        while self._preroll_bytes > PREROLL_MS * self._a_second // 1000:
+        self._trim()
+
+    def _trim(self) -> None:
+        while self._preroll_bytes > self._before:
             self._preroll_bytes -= len(self._preroll.popleft())
 
     def speech_started(self) -> None:
