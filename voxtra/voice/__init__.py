@@ -18,6 +18,7 @@ from voxtra.voice.async_voice import (
 )
 from voxtra.voice.bridge import AudioBridge
 from voxtra.voice.errors import VoiceError
+from voxtra.voice.inference import AsyncInference, Inference
 from voxtra.voice.voice import Agents, AudioBridges, Call, Calls, Voice
 from voxtra.wire import AgentSpec, CallEvent, CallStatus, CascadeTurns, Codec
 from voxtra.wire import TurnSettings as TurnDetection
@@ -30,6 +31,7 @@ __all__ = [
     "AsyncAudioBridges",
     "AsyncCall",
     "AsyncCalls",
+    "AsyncInference",
     "AsyncVoice",
     "AudioBridge",
     "AudioBridges",
@@ -39,6 +41,7 @@ __all__ = [
     "Calls",
     "CascadeTurns",
     "Codec",
+    "Inference",
     "TurnDetection",
     "Voice",
     "VoiceError",

@@ -78,6 +78,27 @@ def agent_of(agent: Agent) -> str | AgentSpec:
     raise bad_argument(f"agent = {agent!r}: should be an agent's id, a dict or an AgentSpec", "agent")
 
 
+def turns_of(turns: Turns, before: TurnSettings | CascadeTurns) -> TurnSettings | CascadeTurns:
+    """Turn settings; a dict changes those ``before``, a model stands for itself.
+
+    Raises:
+        VoiceError: BAD_ARGUMENT: keys or values that can't be.
+    """
+    if isinstance(turns, TurnSettings | CascadeTurns):
+        return turns
+    if not isinstance(turns, Mapping):
+        raise bad_argument(
+            f"turn_detection = {turns!r}: should be a dict or a TurnDetection", "turn_detection"
+        )
+    given = agent_of({"turn_detection": turns})
+    assert isinstance(given, AgentSpec)
+    changed = given.turn_detection
+    if type(changed) is not type(before):
+        return changed
+    named = {name: getattr(changed, name) for name in changed.model_fields_set}
+    return changed.model_copy(update={**before.model_dump(), **named})
+
+
 def format_of(codec: str, sample_rate: int, channels: int, frame_ms: int) -> AudioFormat:
     """How frames are coded. 48000 Hz with a law of G.711 means its 8000 Hz."""
     return made(
