@@ -24,6 +24,7 @@ from voxtra.errors import (
 )
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.live import Shared
+from voxtra.logs import call_id
 from voxtra.router import Router
 from voxtra.session import CallSession
 from voxtra.types import CallDirection
@@ -215,6 +216,7 @@ class Exchange:
         self, session: CallSession, handler: Callable[[CallSession], Awaitable[None]] | None
     ) -> None:
         """The call, and after it its record."""
+        call_id.set(session.id)  # for the log: of this task, and of all that it begins
         records = self.shared.call_records if self.shared is not None else None
         if records is None:
             await session._run(handler)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -124,6 +125,8 @@ class LiveCall:
         self._grace_s = HANDLER_GRACE_S
         self._told = False
         self._group: asyncio.TaskGroup | None = None
+        self._context: Context | None = None
+        """In which the call's tasks run, whoever begins them: the log knows by it which call it is."""
         self._handler: asyncio.Task[None] | None = None
         self._departing = False
 
@@ -384,7 +387,8 @@ class LiveCall:
             self.shared.switchboard.chore(guarded)
             return
         try:
-            task = self._group.create_task(guarded, name=f"{name} {self.leg.id}")
+            own = self._context.copy() if self._context is not None else None
+            task = self._group.create_task(guarded, name=f"{name} {self.leg.id}", context=own)
         except RuntimeError:  # the group is being cut short
             guarded.close()
             work.close()
@@ -411,6 +415,7 @@ class LiveCall:
             handler: the app's code for the call; when it returns, the call is hung up. None: the call
                 lives until somebody ends it.
         """
+        self._context = copy_context()
         try:
             async with asyncio.TaskGroup() as self._group:
                 if self.leg.channel.name:  # one that we place is told to us anyway

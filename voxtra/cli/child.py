@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if not text:
             return 0  # the parent is gone or has changed its mind
         settings = settings.layered(forced=json.loads(text))
-        set_up_logging(arguments.log_level, options.secrets_of(settings))
+        set_up_logging(arguments.log_level, options.secrets_of(settings), settings.log)
         app.configure(settings)
         return run_loop(_serve(app, control, arguments.grace))
 

@@ -1,16 +1,17 @@
-"""Logging as a person reads it: time, level, who, which call, what; on stderr, without secrets."""
+"""The log of the commands: as :mod:`voxtra.logs` makes it, coloured on a terminal."""
 
 from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Iterable
 
+from voxtra import logs
 from voxtra.cli.complain import style
+from voxtra.config import LogConfig
 from voxtra.errors import ConfigurationError
 
-LEVELS = ("debug", "info", "warning", "error")
+LEVELS = logs.LEVELS
 _LEVEL_COLOURS = {
     logging.WARNING: "yellow",
     logging.ERROR: "red",
@@ -19,44 +20,20 @@ _LEVEL_COLOURS = {
 }
 
 
-class _Readable(logging.Formatter):
-    """``12:34:56.789 info    voxtra.session [call-id] message``; the id is a record's ``call_id``.
-
-    Secrets are taken out of whatever is about to be written.
-    """
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        super().__init__()
-        self._secrets = tuple(secret for secret in secrets if len(secret) > 3)
-
-    def format(self, record: logging.LogRecord) -> str:
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        level = f"{record.levelname.lower():7}"
-        if record.levelno in _LEVEL_COLOURS:
-            level = style(level, _LEVEL_COLOURS[record.levelno], sys.stderr)
-        call = getattr(record, "call_id", "")
-        who = f"{record.name} [{call}]" if call else record.name
-        text = f"{clock}.{record.msecs:03.0f} {level} {who} {record.getMessage()}"
-        if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
-
-
-def set_up_logging(level: str, secrets: Iterable[str] = ()) -> None:
+def set_up_logging(level: str, secrets: Iterable[str] = (), settings: LogConfig | None = None) -> None:
     """Log to stderr from ``level`` on.
+
+    Args:
+        secrets: left out wherever they stand.
+        settings: ``VoxtraConfig.log``; None = text, as before the settings are read.
 
     Raises:
         ConfigurationError: there is no such level.
     """
     if level.lower() not in LEVELS:
         raise ConfigurationError(f"--log-level {level!r}: must be one of {', '.join(LEVELS)}")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Readable(secrets))
-    root = logging.getLogger()
-    for old in list(root.handlers):
-        if isinstance(old.formatter, _Readable):
-            root.removeHandler(old)
-    root.addHandler(handler)
-    root.setLevel(level.upper())
+    logs.set_up_logging(level, settings, secrets=secrets, paint=_painted)
+
+
+def _painted(word: str, level: int) -> str:
+    return style(word, _LEVEL_COLOURS[level], sys.stderr) if level in _LEVEL_COLOURS else word

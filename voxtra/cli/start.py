@@ -51,6 +51,6 @@ def command(
     if not settings.routes:
         raise ConfigurationError(f"{file} has no routes: nothing would take a call")
     yaml_routes(settings)
-    set_up_logging(level, options.secrets_of(settings))
+    set_up_logging(level, options.secrets_of(settings), settings.log)
     app.configure(settings)
     return run_app(app, grace)

@@ -60,7 +60,7 @@ def _run(order: dict[str, Any], control: socket.socket) -> int:
     app = load_app(order["target"])
     file = Path(order["config"]) if order["config"] else None
     settings = options.load_settings(file, order["options"], app.settings)
-    set_up_logging(order["log_level"], options.secrets_of(settings))
+    set_up_logging(order["log_level"], options.secrets_of(settings), settings.log)
     app.configure(settings.layered(forced=share(settings, order["number"], order["of"])))
     app.processes = order["of"]
     return run_loop(_serve(app, control, order["grace"]))

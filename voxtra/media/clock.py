@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -80,7 +81,7 @@ class Clock:
         self._ticks[number] = tick
         if self._timer is None:
             self._schedule = Schedule(self._loop.time())
-            self._timer = self._loop.call_at(self._schedule.next, self._run)
+            self._timer = self._loop.call_at(self._schedule.next, self._run, context=Context())  # of no call
         return lambda: self._leave(number)
 
     def _leave(self, number: int) -> None:
@@ -105,7 +106,8 @@ class Clock:
                     self._loop.call_exception_handler(
                         {"message": "a 20 ms tick failed and was dropped", "exception": error}
                     )
-        self._timer = self._loop.call_at(schedule.next, self._run) if self._ticks else None
+        later = self._loop.call_at
+        self._timer = later(schedule.next, self._run, context=Context()) if self._ticks else None
 
 
 _clocks: WeakKeyDictionary[asyncio.AbstractEventLoop, Clock] = WeakKeyDictionary()
