@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from voxtra._settings import Settings
 from voxtra._trunk import e164, endpoint_template
@@ -91,8 +91,13 @@ class ApiConfig(Settings):
         cert, key: files (PEM) that make it HTTPS.
         insecure: let it speak plain HTTP off loopback, behind a proxy that ends TLS.
         keys: file of the keys, made by ``voxtra keys``.
+        relay: whether programs and browsers may take part in the sound of calls.
+        relay_port: TCP and UDP port of that, 0 = a free one.
+        relay_host: name or address by which others reach it; none = ``host``.
+        relay_key: file of the key that its tokens are signed with; made where there is none.
         org: whose calls are that come in by no trunk's number; none = they are not told of.
         requests_per_second: of one key, averaged over two seconds.
+        metrics_token: what ``/metrics`` asks for as a bearer; "" = it answers this machine alone.
         trunks: the ways out; without one no call can be placed.
         caps: of every organisation; ``orgs`` has those that differ.
     """
@@ -104,8 +109,13 @@ class ApiConfig(Settings):
     key: str = ""
     insecure: bool = False
     keys: str = Field("keys.json", min_length=1)
+    relay: bool = True
+    relay_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    relay_host: str | None = Field(None, min_length=1)
+    relay_key: str = Field("relay-key.pem", min_length=1)
     org: str | None = Field(None, pattern=_ORG)
     requests_per_second: float = Field(50.0, gt=0, le=100_000)
+    metrics_token: SecretStr = SecretStr("")
     trunks: list[ApiTrunk] = Field(default_factory=list)
     caps: ApiCaps = Field(default_factory=lambda: ApiCaps.model_validate({}))
     orgs: dict[Annotated[str, Field(pattern=_ORG)], ApiCaps] = Field(default_factory=dict)

@@ -120,7 +120,11 @@ def _e164(number: str) -> str:
     return number
 
 
-E164: TypeAlias = Annotated[str, AfterValidator(_e164)]
+E164: TypeAlias = Annotated[
+    str,
+    AfterValidator(_e164),
+    Field(json_schema_extra={"pattern": r"^\+[1-9][0-9]{6,14}$", "examples": ["+15551234567"]}),
+]
 """A telephone number as ITU-T E.164 has it: ``+`` and 7 to 15 digits."""
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from app_rig import Rig, running
+from test_handover import hear_each_other
 
 from voxtra import CallSession
 from voxtra.api import Api
@@ -19,10 +22,15 @@ from voxtra.testing.phone import Phone
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "control"))
 
-from control_rig import FROM, TO, TRUNK, Client, FixedKeys
+from control_rig import FROM, ORG, TO, TO2, TRUNK, Client, FixedKeys, Reply
 
 pytestmark = pytest.mark.live
 CAPS = {"calls_per_second": 100.0}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the relay's key is made here
 
 
 @contextlib.asynccontextmanager
@@ -104,3 +112,130 @@ async def test_an_agent_by_id_at_originate_and_on_a_live_call(asterisk: PrivateA
         await call.hangup()
         assert await client.until(row["sid"], "completed") == "completed"
     assert talked[-1] == "second went"
+
+
+async def test_the_status_stream_to_the_end_and_again_from_the_middle(asterisk: PrivateAsterisk) -> None:
+    async with served(asterisk) as (_, client), callee(asterisk) as phone:
+        placed = await client.ask("POST", "/v1/calls", json={"to": TO, "from": FROM, "trunkId": "trunk_main"})
+        assert placed.status == 201
+        sid = placed.body["sid"]
+        assert placed.headers["Location"] == f"/v1/calls/{sid}"
+        stream = asyncio.create_task(client.ask("GET", f"/v1/calls/{sid}/events"))
+        call = await phone.incoming()
+        call.ringing()
+        await client.until(sid, "ringing")
+        call.answer()
+        await client.until(sid, "in_progress")
+        await call.hangup()
+        told = events(await stream)
+        assert [event["data"]["status"] for event in told] == [
+            "dialing",
+            "ringing",
+            "in_progress",
+            "completed",
+        ]
+        assert [event["seq"] for event in told] == [1, 2, 3, 4]
+        assert told[-1]["data"] == {"status": "completed", "outcome": "answered", "cause": 16}
+        rest = events(await client.ask("GET", f"/v1/calls/{sid}/events", headers={"Last-Event-ID": "3"}))
+        assert rest == told[3:]
+        row = (await client.ask("GET", f"/v1/calls/{sid}")).body
+        assert (row["outcome"], row["cause"], row["direction"]) == ("answered", 16, "outbound")
+        assert row["durationSec"] > 0
+
+
+def events(reply: Reply) -> list[Any]:
+    lines = str(reply.body).splitlines()
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+
+
+async def test_a_transfer_to_a_number_and_back_to_an_agent_on_one_sid(asterisk: PrivateAsterisk) -> None:
+    api = Api(port=0, keys=FixedKeys(), trunks=[TRUNK], caps=CAPS)
+    talked: list[str] = []
+
+    async def bot(call: CallSession) -> None:
+        talked.append(call.id)
+        await call.play_file("sound:hello-world")
+        await asyncio.sleep(60)
+
+    async with running(asterisk, api=api) as rig, Client(api.url) as client, callee(asterisk) as phone:
+        rig.app.agent("triage-bot")(bot)
+        sid = (await client.originate(agent="triage-bot"))["sid"]
+        caller = await phone.incoming()
+        caller.answer()
+        assert await caller.voice()
+        transfer = asyncio.create_task(client.do("voice.calls.transfer", sid=sid, to=TO2, agent=None))
+        human = await phone.incoming()
+        human.answer()
+        assert (await transfer).data is None
+        assert await hear_each_other(caller, human)
+        again = asyncio.create_task(client.do("voice.calls.transfer", sid=sid, to=TO, agent=None))
+        second = await phone.incoming()
+        await human.ended()
+        second.answer()
+        assert (await again).data is None
+        assert await hear_each_other(caller, second)
+        assert (await client.do("voice.calls.transfer", sid=sid, to=None, agent="triage-bot")).data is None
+        await second.ended()
+        assert await client.status(sid) == "in_progress"
+        assert len(talked) == 2
+        await client.do("voice.calls.hangup", sid=sid)
+        await caller.ended()
+        assert await client.status(sid) == "completed"
+
+
+async def test_a_transfer_that_fails_leaves_the_caller_where_it_was(asterisk: PrivateAsterisk) -> None:
+    async with served(asterisk) as (_, client), callee(asterisk) as phone:
+        sid = (await client.originate())["sid"]
+        caller = await phone.incoming()
+        caller.answer()
+        await client.until(sid, "in_progress")
+        transfer = asyncio.create_task(client.do("voice.calls.transfer", sid=sid, to=TO2))
+        (await phone.incoming()).reject(486)
+        failed = await transfer
+        assert (failed.status, failed.code) == (409, "CONFLICT")
+        assert "busy" in failed.body["error"]["message"]
+        assert await client.status(sid) == "in_progress"
+
+
+async def test_an_inbound_call_is_one_too_and_is_taken_over(asterisk: PrivateAsterisk) -> None:
+    api = Api(port=0, keys=FixedKeys(), trunks=[TRUNK | {"numbers": ["+15558675309"], "org": ORG}], org=ORG)
+    left = asyncio.Event()
+
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            left.set()
+
+    async def bot(call: CallSession) -> None:
+        await call.play_file("sound:hello-world")
+
+    async with running(asterisk, handler, api=api) as rig, Client(api.url) as client, rig.dialled() as call:
+        rig.app.agent("bot")(bot)
+        (row,) = (await client.ask("GET", "/v1/calls")).body["calls"]
+        assert (row["direction"], row["status"], row["to"]) == ("inbound", "in_progress", "100")
+        assert not (await client.ask("GET", "/v1/calls", key="other")).body["calls"]
+        assert (await client.ask("PUT", f"/v1/calls/{row['sid']}/agent", json={"agent": "bot"})).status == 200
+        await left.wait()
+        assert await call.voice()
+        await call.ended()  # the agent is done: the call is hung up
+        assert await client.until(row["sid"], "completed") == "completed"
+
+
+async def test_sound_by_a_token_of_the_api(asterisk: PrivateAsterisk) -> None:
+    async with served(asterisk) as (_, client), callee(asterisk) as phone:
+        sid = (await client.originate())["sid"]
+        call = await phone.incoming()
+        call.answer()
+        await client.until(sid, "in_progress")
+        grant = (await client.do("voice.audioBridge.token", sid=sid, role="server")).data
+        url = (
+            f"{grant['websocket']}/voice/{sid}?tok={grant['token']}&role=server&codec=pcm16&sampleRate=16000"
+        )
+        async with aiohttp.ClientSession() as http, http.ws_connect(url) as ws:
+            assert json.loads((await ws.receive(timeout=5)).data)["codec"] == "pcm16"
+            call.play(b"\x55\x10" * 8000)
+            frame = await ws.receive(timeout=5)
+            assert len(frame.data) == 8 + 640
+        await call.hangup()

@@ -6,8 +6,11 @@ import inspect
 from collections.abc import Mapping
 
 from voxtra.agent.agent import Agent
+from voxtra.agent.conversation import Engines
 from voxtra.control.gate import Denied
 from voxtra.control.seat import Work
+from voxtra.errors import PipelineNotConfiguredError
+from voxtra.live import Shared
 from voxtra.registrations import Registered
 from voxtra.session import CallSession
 from voxtra.turns import TurnDetection
@@ -77,3 +80,13 @@ def work_of(agent: Registered, session: CallSession) -> Work:
         return await result if inspect.isawaitable(result) else result
 
     return handle
+
+
+def check_speech(agent: Registered, shared: Shared) -> None:
+    """Whether the app has the speech that an agent needs. Raises PipelineNotConfiguredError."""
+    if not isinstance(agent, Agent) or Engines(shared.llm, shared.realtime).realtime_of(agent) is not None:
+        return
+    speech = shared.speech
+    for kind, part in (("stt", speech.stt), ("tts", speech.tts), ("llm", agent.llm or shared.llm)):
+        if part is None:
+            raise PipelineNotConfiguredError(kind)

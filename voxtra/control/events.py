@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,7 +50,7 @@ class EventLog:
         """Those after ``seq``, as far as they are kept."""
         return [event for event in self._events if event.seq > seq]
 
-    async def follow(self, seq: int) -> AsyncIterator[CallEvent]:
+    async def follow(self, seq: int) -> AsyncGenerator[CallEvent, None]:
         """Those after ``seq``, and those to come; ends with the call."""
         while True:
             changed = self._changed

@@ -10,11 +10,12 @@ from aiohttp import web
 from voxtra.control.desk import CallDesk
 from voxtra.control.doorman import Doorman
 from voxtra.control.gate import Denied
+from voxtra.control.idempotency import Idempotency
+from voxtra.control.placing import Grant, grant_for, place
 from voxtra.control.requests import checked, parse_json, read_json
 from voxtra.wire import (
     PROCEDURES,
     Attach,
-    BridgeGrant,
     BridgeToken,
     Detach,
     Get,
@@ -23,9 +24,6 @@ from voxtra.wire import (
     Transfer,
     Wire,
 )
-
-Grant = Callable[[str, str], BridgeGrant]
-"""Makes what lets somebody at the sound of an organisation's call."""
 
 SCOPES = {
     "voice.calls.originate": "voice:calls:write",
@@ -46,14 +44,15 @@ class Procedures:
         desk: the calls.
         doorman: who may ask.
         grant: makes audio tokens; None where there is no relay.
+        once: remembers requests with an ``Idempotency-Key``.
     """
 
-    def __init__(self, desk: CallDesk, doorman: Doorman, grant: Grant | None) -> None:
+    def __init__(self, desk: CallDesk, doorman: Doorman, grant: Grant | None, once: Idempotency) -> None:
         self._desk = desk
+        self._once = once
         self._doorman = doorman
         self._grant = grant
         self._do: dict[str, Callable[[Any], Awaitable[Wire | None]]] = {
-            "voice.calls.originate": self._originate,
             "voice.calls.get": self._get,
             "voice.calls.transfer": self._transfer,
             "voice.calls.hangup": self._hangup,
@@ -83,11 +82,12 @@ class Procedures:
             if isinstance(asked, Originate):
                 raise Denied(f"orgId = {asked.org_id!r}: the key is another's", "FORBIDDEN", field="orgId")
             raise Denied(f"sid = {asked.sid!r}: there is no such call", "NOT_FOUND", field="sid")
-        answer = await self._do[name](asked)
+        if isinstance(asked, Originate):
+            call, _ = await place(self._desk, self._once, request, asked)
+            answer: Wire | None = call.row()
+        else:
+            answer = await self._do[name](asked)
         return web.json_response({"result": {"data": None if answer is None else answer.to_wire()}})
-
-    async def _originate(self, asked: Originate) -> Wire:
-        return (await self._desk.originate(asked)).row()
 
     async def _get(self, asked: Get) -> Wire:
         return self._desk.get(asked.org_id, asked.sid).row()
@@ -105,8 +105,4 @@ class Procedures:
         await self._desk.detach(asked.org_id, asked.sid)
 
     async def _token(self, asked: BridgeToken) -> Wire:
-        if self._grant is None:
-            raise Denied("this server has no audio relay", "SERVICE_UNAVAILABLE")
-        if self._desk.get(asked.org_id, asked.sid).is_over:
-            raise Denied(f"sid = {asked.sid!r}: the call has ended", "GONE", field="sid")
-        return self._grant(asked.org_id, asked.sid)
+        return grant_for(self._desk, self._grant, asked.org_id, asked.sid, asked.role)

@@ -11,7 +11,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
 from voxtra.control.gate import Denied
-from voxtra.errors import CallEndedError, ConfigurationError, TelephonyConnectionError, VoxtraError
+from voxtra.errors import (
+    CallEndedError,
+    ConfigurationError,
+    PipelineNotConfiguredError,
+    TelephonyConnectionError,
+    VoxtraError,
+)
 from voxtra.wire import HTTP_STATUS, ErrorCode
 
 MAX_BODY = 512 * 1024
@@ -91,7 +97,7 @@ def denied(error: VoxtraError) -> Denied:
         return Denied("the call has ended", "GONE")
     if isinstance(error, TelephonyConnectionError):
         return Denied(str(error), "SERVICE_UNAVAILABLE", retry_after=5)
-    if isinstance(error, ConfigurationError):
+    if isinstance(error, ConfigurationError | PipelineNotConfiguredError):
         return Denied(str(error), "UNPROCESSABLE")
     return Denied(f"{type(error).__name__}: {error}", "INTERNAL_SERVER_ERROR")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
@@ -12,11 +13,11 @@ from voxtra.agent.agent import Agent
 from voxtra.ari import ChannelStateChange, Event
 from voxtra.calls.transfer import TransferResult
 from voxtra.config import ApiTrunk
-from voxtra.control.agents import Agents, name_of, work_of
+from voxtra.control.agents import Agents, check_speech, name_of, work_of
 from voxtra.control.call import Call
 from voxtra.control.gate import Admission, Denied
 from voxtra.control.seat import Seat
-from voxtra.errors import CallEndedError, VoxtraError
+from voxtra.errors import CallEndedError, SessionError, VoxtraError
 from voxtra.events import CallEndedEvent, EventType, VoxtraEvent
 from voxtra.live import HANDLER_GRACE_S
 from voxtra.registrations import Registered
@@ -49,7 +50,8 @@ class Running:
         self._spawn = spawn
         self._admissions: list[Admission] = []
         self._seat = Seat(call.sid, self._finished)
-        self._agent: Registered | None = None
+        self._is_own = False
+        """Whether the app's own handler has the seat."""
         self._pending: Registered | None = None
         self._changing = asyncio.Lock()
         self._hosted: asyncio.Future[None] | None = None
@@ -82,6 +84,7 @@ class Running:
             what the handler raises.
         """
         self._hosted = asyncio.get_running_loop().create_future()
+        self._is_own = True
         await self._seat.give(handler)
         try:
             await self._hosted
@@ -122,7 +125,7 @@ class Running:
 
     def _finished(self, error: BaseException | None) -> None:
         """Who talked on the call is done."""
-        own, self._agent = self._agent is None, None
+        own, self._is_own = self._is_own, False
         if error is not None and not own and not isinstance(error, CallEndedError):
             log.error("%s: %s failed; the call is hung up", self.call.sid, self.call.agent, exc_info=error)
         if self._hosted is None:
@@ -143,35 +146,37 @@ class Running:
 
         Raises:
             Denied: there is no such agent, or the call has ended.
+            PipelineNotConfiguredError: the app lacks the speech that the agent needs.
         """
-        agent = self._agents.find(ref, self.session._shared.instructions)
+        shared = self.session._shared
+        agent = self._agents.find(ref, shared.instructions)
+        check_speech(agent, shared)
         async with self._changing:
             self._living()
-            self.call.agent = name_of(ref)
-            if self.call.status != "in_progress":
+            if self.call.status == "in_progress":
+                await self._seat_agent(agent)
+            else:
                 self._pending = agent
-                return
-            await self._seat_agent(agent)
+            self.call.agent = name_of(ref)
 
     async def detach(self) -> None:
         """Let nobody talk on it; the call goes on. Raises Denied when it has ended."""
         async with self._changing:
             self._living()
-            self._pending = self._agent = self.call.agent = None
+            self._pending = self.call.agent = None
             await self._seat.clear()
 
     async def transfer(self, to: str, trunk: ApiTrunk, admission: Admission, caller_id: str) -> None:
-        """Connect the caller with a number. The agent stops; it goes on where that comes to nothing.
+        """Connect the caller with a number. An agent stops, and goes on where that comes to nothing.
 
         Raises:
             Denied: CONFLICT, with why the caller was not connected.
         """
         async with self._changing:
-            if self.call.status != "in_progress":
-                self._living()
-                raise Denied("the call is not answered yet: it can't be transferred", "CONFLICT")
-            agent = self._agent
-            if isinstance(agent, Agent):
+            self._transferable()
+            conversation = self.session.conversation
+            agent = conversation.agent if conversation is not None else None
+            if agent is not None:
                 await self._seat.clear()
             try:
                 await self.session.take_back()
@@ -181,12 +186,19 @@ class Running:
             if result:
                 self.bound(admission)
                 self.call.transferred_to = to
+                self.call.agent = None
                 await self._seat.clear()
-                self._agent = self.call.agent = None
                 return
-            if isinstance(agent, Agent) and not self.call.is_over:
+            if agent is not None and self.session.is_active:
                 await self._seat_agent(dataclasses.replace(agent, greeting=""))
         raise Denied(f"not connected: {result.reason.replace('_', ' ')}", "CONFLICT")
+
+    def _transferable(self) -> None:
+        self._living()
+        if self.call.status != "in_progress":
+            raise Denied("the call is not answered yet: it can't be transferred", "CONFLICT")
+        if self.session._leg.away is not None:
+            raise Denied("the call is in a queue of the dialplan: it can't be transferred", "CONFLICT")
 
     async def hangup(self) -> None:
         """End it. Ended already is as good."""
@@ -209,9 +221,15 @@ class Running:
                 await self._seat_agent(agent)
 
     async def _seat_agent(self, agent: Registered) -> None:
+        """Let ``agent`` talk: in the conversation under way where there is one, else in its place."""
         await self.session.take_back()
+        conversation = self.session.conversation
+        if isinstance(agent, Agent) and conversation is not None:
+            with contextlib.suppress(SessionError):  # it ended just now
+                await conversation.swap(agent)
+                return
         await self._seat.give(work_of(agent, self.session))
-        self._agent = agent
+        self._is_own = False
 
     def _living(self) -> None:
         if self.call.is_over:

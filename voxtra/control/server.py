@@ -56,6 +56,7 @@ class ApiServer:
         host, port: where to listen; port 0 is a free one.
         cert, key: files (PEM) for TLS; "" = plain HTTP.
         insecure: plain HTTP off loopback is wanted.
+        count: told of every answer: route, status, seconds.
 
     Attributes:
         url: where it listens, once started.
@@ -73,6 +74,7 @@ class ApiServer:
         cert: str = "",
         key: str = "",
         insecure: bool = False,
+        count: Callable[[str, int, float], None] = lambda route, status, seconds: None,
     ) -> None:
         if not cert and not insecure and not is_loopback(host):
             raise ConfigurationError(
@@ -80,6 +82,7 @@ class ApiServer:
                 "api.key, or api.insecure = true where a proxy before it ends TLS"
             )
         self._routes = list(routes)
+        self._count = count
         self._address = (host, port)
         self._tls = (cert, key) if cert else None
         self._runner: web.AppRunner | None = None
@@ -122,9 +125,12 @@ class ApiServer:
             name = f"req_{secrets.token_hex(8)}"
         REQUEST_ID.set(name)
         response = await self._answer(request, handler, name)
+        seconds = time.monotonic() - began
+        resource = request.match_info.route.resource
+        self._count(resource.canonical if resource is not None else "none", response.status, seconds)
         log.info(
-            "%s %s %d %.1f ms", request.method, request.path[:120], response.status,
-            (time.monotonic() - began) * 1000, extra={"request_id": name},
+            "%s %s %d %.1f ms", request.method, request.path[:120], response.status, seconds * 1000,
+            extra={"request_id": name},
         )  # fmt: skip
         return response
 
