@@ -162,7 +162,7 @@ class LiveCall:
                 )
                 self._begin_media(self.media)
                 await self._gather_seats()
-            if self.leg.up.is_set() and self.room is None and not self.on_hold:
+            if self.leg.up.is_set() and self.room is None and not self.on_hold and self.leg.away is None:
                 await self.media.join()
             return self.media
 
@@ -263,13 +263,13 @@ class LiveCall:
             log.warning("no sound for this call yet: %s", error)
             self._emit(ErrorEvent(error_type=type(error).__name__, message=str(error)))
 
-    async def prepare_words(self, text: str, voice: str | None) -> None:
+    async def prepare_words(self, text: str, voice: str | None, language: str | None = None) -> None:
         """Have ``text`` synthesised, and the line open, before the answer: the call rings so long."""
         tts = self.shared.speech.tts
         work = [self.prepare()]
         if isinstance(tts, CachedTTS):
             split = ClauseSplitter()
-            work.append(tts.prepare([*split.push(text), split.flush()], voice=voice))
+            work.append(tts.prepare([*split.push(text), split.flush()], voice=voice, language=language))
         try:
             await self.until_end(_together(work))
         except ProviderError as error:

@@ -341,7 +341,8 @@ class CallSession(Sounds, Handover, Bridging):
         self._conversation = conversation = Conversation(agent, stage, engines)
         try:
             if agent.greeting and self._answered_at is None and engines.realtime_of(agent) is None:
-                await live.prepare_words(agent.greeting, agent.voice)
+                language = agent.language or self.agent.language or shared.speech.language
+                await live.prepare_words(agent.greeting, agent.voice_in(language), language)
             await self._ready()
             return await conversation.run()
         finally:

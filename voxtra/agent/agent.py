@@ -25,7 +25,8 @@ class Agent:
         greeting: said first; "" lets the caller begin.
         tools: typed functions or :class:`Tool` objects.
         mcp: MCP servers whose tools it has too.
-        voice: one of the TTS's voices, None = its own.
+        voice: one of the TTS's voices, None = its own; or voices by language, ``{"en": "anna", "de": "karin"}``.
+        language: BCP 47 of what is spoken from its turn on; None = as before. See ``call.agent.language``.
         llm: its model; None = the app's.
         realtime: a model that hears and speaks itself, in place of STT, ``llm`` and TTS; True = the app's; False =
             not, None = the app's where there is one and no ``llm`` is given.
@@ -51,7 +52,8 @@ class Agent:
     greeting_interruptible: bool = True
     tools: Sequence[ToolLike] = ()
     mcp: Sequence[MCPTools] = ()
-    voice: str | None = None
+    voice: str | Mapping[str, str] | None = None
+    language: str | None = None
     llm: LLM | None = None
     realtime: SpeechToSpeech | bool | None = None
     turn_detection: TurnDetection | Mapping[str, Any] | str | None = None
@@ -85,6 +87,13 @@ class Agent:
         if self.turn_detection is not None:
             self.turn_detection = TurnDetection.of(self.turn_detection)
         self.by_name = tools_of(self.tools)
+
+    def voice_in(self, language: str | None) -> str | None:
+        """The voice for a language: of the tag itself, of its first part, or the TTS's own."""
+        if self.voice is None or isinstance(self.voice, str):
+            return self.voice
+        tag = language or ""
+        return self.voice.get(tag) or self.voice.get(tag.replace("_", "-").split("-")[0])
 
     async def load_tools(self) -> None:
         """Have the tools of the MCP servers among its own. Raises SessionError."""
@@ -150,6 +159,28 @@ def press_keys() -> Tool:
         return "Pressed."
 
     return Tool(press_keys, description="Press keys of the telephone: 0-9 * #, w is a pause.")
+
+
+def change_language(*languages: str) -> Tool:
+    """A tool that goes on in another language: the caller is heard in it, and the voice speaks it.
+
+    Args:
+        languages: BCP 47, those among which the model may choose.
+    """
+    if not languages or not all(isinstance(each, str) and each for each in languages):
+        raise ConfigurationError("change_language(): name the languages, like change_language('en', 'de')")
+    names = ", ".join(languages)
+
+    async def change_language(language: str, call: Any) -> str:
+        if language not in languages:
+            raise CallError(f"there is no language {language!r}; there are {names}")
+        call.agent.language = language
+        return f"The caller is heard in {language} from now on, and you are spoken in it: go on in it."
+
+    return Tool(
+        change_language,
+        description=f"Go on in another language, when the caller speaks or wants one of: {names}.",
+    )
 
 
 def current_time(zone: str = "UTC") -> Tool:

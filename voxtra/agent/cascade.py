@@ -180,7 +180,9 @@ class Cascade:
 
     async def _say(self, words: str | AsyncIterator[str], *, interruptible: bool = True) -> SayResult:
         pipeline = await self._stage.cascade()
-        result = await pipeline.say(words, interruptible=interruptible, voice=self._agent.voice)
+        result = await pipeline.say(
+            words, interruptible=interruptible, voice=self._agent.voice_in(self._client.language)
+        )
         if result.reason == "interrupted":
             self._stage.result.interruptions += 1
         if result.reason == "hangup" and not self._call.is_active:

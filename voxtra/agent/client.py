@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from voxtra._checks import checked
 from voxtra.agent.draft import Drafts
 from voxtra.agent.streams import closing
 from voxtra.agent.times import TurnTimes
@@ -56,6 +57,8 @@ class AgentClient:
         """The newest complete answer of the model."""
         self.drafts = Drafts()
         """Replies begun before the caller's turn was decided."""
+        self._language: str | None = None
+        self._followers: tuple[Callable[[str | None], None], ...] = ()
         self._unfinished: Message | None = None  # the newest reply, when its stream was closed early
 
     def use(self, *, llm: LLM | None, instructions: str, tools: Sequence[dict[str, Any]]) -> None:
@@ -63,6 +66,36 @@ class AgentClient:
         self._llm = llm or self._llm
         self.instructions = instructions or self.instructions
         self.tools = tools
+
+    @property
+    def language(self) -> str | None:
+        """BCP 47 of what is spoken on this call; None = the providers' own.
+
+        Set it in mid-call: the next utterance is spoken in it, and the caller is heard in it from the next turn
+        on (this one, if it has not begun). What the model answers in is up to its instructions.
+
+        Raises:
+            ConfigurationError: the recogniser does not know the language; nothing has changed.
+        """
+        return self._language
+
+    @language.setter
+    def language(self, language: str | None) -> None:
+        checked("language", language, (str, type(None)), "a BCP 47 tag like 'de' or 'en-GB'")
+        if language != self._language:
+            for follow in self._followers:
+                follow(language)
+            self._language = language
+
+    def follow_language(self, follow: Callable[[str | None], None]) -> Callable[[], None]:
+        """Call ``follow`` with another language before it is in force: it may refuse it by a
+        ConfigurationError. Returns what ends it."""
+        self._followers = (*self._followers, follow)
+
+        def off() -> None:
+            self._followers = tuple(each for each in self._followers if each is not follow)
+
+        return off
 
     @property
     def messages(self) -> list[Message]:

@@ -98,16 +98,14 @@ class Ears:
         self.broken: PipelineError | None = None
         """Why nothing is heard any more, when a detector or recogniser has a flaw."""
         self._vad = vad.open(rate=line.rate)
-        self._stt: STTStream | None = None
-        if stt is not None:
-            self._stt = stt.open(
-                rate=line.rate,
-                on_transcript=self._transcript,
-                on_error=failed,
-                language=language,
-                hints=hints,
-            )
-            self._stt.keep_before(machine.settings.prefix_padding_ms)
+        self._recogniser = stt
+        self._rate = line.rate
+        self._hints = hints
+        self._opened = self._listening = 0
+        self._next: STTStream | None = None  # it takes over when the turn under way has ended
+        self._closing: set[asyncio.Task[None]] = set()
+        self._stt = self._open(stt, language) if stt is not None else None
+        self._listening = self._opened
         self.deaf = False
         self._last_frame = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -115,6 +113,51 @@ class Ears:
         self._unobserve: Callable[[], None] | None = None
         if echo is not None:
             self._unobserve = line.observe(_Played(echo, line.samples(FRAME_MS)))
+
+    def _open(self, stt: STT, language: str | None) -> STTStream:
+        self._opened += 1
+        number = self._opened
+
+        def told(transcript: Transcript) -> None:
+            if number == self._listening:
+                self._transcript(transcript)
+
+        def failed(error: Exception) -> None:
+            if number == self._listening:
+                self._failed(error)
+
+        stream = stt.open(
+            rate=self._rate, on_transcript=told, on_error=failed, language=language, hints=self._hints
+        )
+        stream.keep_before(self._machine.settings.prefix_padding_ms)
+        return stream
+
+    def use_language(self, language: str | None) -> None:
+        """Another recogniser, for this language: at once, or from the end of the turn under way on.
+
+        Raises:
+            ConfigurationError: there is none; nothing has changed.
+        """
+        if self._stt is None or self._recogniser is None:
+            return
+        stream = self._open(self._recogniser, language)
+        if self._next is not None:
+            self._end(self._next)
+        self._next = stream
+        if not self._machine.speaking:
+            self._take_next()
+
+    def _take_next(self) -> None:
+        before, self._stt = self._stt, self._next
+        self._next = None
+        self._listening = self._opened
+        if before is not None:
+            self._end(before)
+
+    def _end(self, stream: STTStream) -> None:
+        task = asyncio.ensure_future(stream.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     def _hear(self, frame: Frame) -> None:
         try:
@@ -135,6 +178,8 @@ class Ears:
         decisions = self._machine.frame(probability, now)
         if self._stt is not None:
             self._stt.push(frame.pcm)
+        if self._next is not None:
+            self._next.push(frame.pcm)
         if decisions:
             self.act(decisions, now)
 
@@ -162,6 +207,8 @@ class Ears:
     def _act(self, decision: Decision, now: float) -> None:
         if self._stt is not None:
             self._tell_stt(self._stt, decision)
+            if self._next is not None and isinstance(decision, TurnEnded | TurnDropped):
+                self._take_next()
         if isinstance(decision, SpeechStarted) and self._timer is None:
             self._timer = self._loop.call_later(TICK_S, self._tick)
         self._decide(decision, now)
@@ -189,8 +236,9 @@ class Ears:
     def use(self, settings: TurnDetection) -> None:
         """Other settings from now on."""
         self._machine.settings = settings
-        if self._stt is not None:
-            self._stt.keep_before(settings.prefix_padding_ms)
+        for stream in (self._stt, self._next):
+            if stream is not None:
+                stream.keep_before(settings.prefix_padding_ms)
 
     async def close(self) -> None:
         """Stop listening. Idempotent."""
@@ -203,3 +251,8 @@ class Ears:
         if self._stt is not None:
             stt, self._stt = self._stt, None
             await stt.close()
+        if self._next is not None:
+            self._end(self._next)
+            self._next = None
+        if self._closing:
+            await asyncio.wait(self._closing)

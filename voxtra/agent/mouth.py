@@ -75,6 +75,7 @@ class Mouth:
         on_audible: called with True when the first sound of an utterance is sent, False at its end.
 
     Attributes:
+        language: BCP 47 of what is said; None = the TTS's own.
         current: what is being said, None when nothing is.
         last: how the newest ``say`` ended, one that raised or was cancelled included.
     """
@@ -84,6 +85,7 @@ class Mouth:
         self._tts = tts
         self._on_audible = on_audible
         self._turn = asyncio.Lock()
+        self.language: str | None = None
         self.current: Utterance | None = None
         self.last: SayResult | None = None
 
@@ -190,7 +192,7 @@ class Mouth:
         expected = self._line.samples(len(clause) * MS_PER_CHARACTER)
         span = utterance.ledger.add(clause, self._line.queued - utterance.start, expected)
         resampler: Resampler | None = None
-        async with closing(tts.synthesize(clause, voice=voice)) as stream:
+        async with closing(tts.synthesize(clause, voice=voice, language=self.language)) as stream:
             while True:
                 try:
                     async with asyncio.timeout(FIRST_SPEECH_S):

@@ -83,13 +83,16 @@ class VoicePipeline:
         self._loop = asyncio.get_running_loop()
         self._own_turns = turns
         self._echo = EchoGuard()
-        self.rules = TextRules(speech.language, asked=self._words, echo=self._is_own)
+        language = agent.language or speech.language
+        self.rules = TextRules(language, asked=self._words, echo=self._is_own)
         """What the caller's words say about the end of a turn."""
         self._machine = TurnMachine(turns, endpoint=self.rules, over_agent=self.rules.over_agent)
         self.foresee: Callable[[str | None], None] | None = None
         """Called with the words of a turn that is likely over, before it is; with None when it is not."""
         self._held_back = False  # the agent was paused for the sound that is listened to
         self._mouth = Mouth(line, speech.tts, self._audible)
+        self._mouth.language = language
+        self._unfollow = agent.follow_language(self._use_language)
         self._saying: TurnTimes = TurnTimes()
         self._turns: deque[tuple[TurnEnded, UserTranscriptEvent]] = deque(maxlen=MAX_TURNS)
         self._changed = asyncio.Event()
@@ -107,7 +110,7 @@ class VoicePipeline:
                 decide=self._decided,
                 partial=self._heard_part,
                 failed=self._failed,
-                language=speech.language,
+                language=language,
                 hints=speech.hints,
                 echo=self._echo,
             )
@@ -256,6 +259,14 @@ class VoicePipeline:
         if self._ears is not None:
             self._ears.use(turns or self._own_turns)
 
+    def _use_language(self, language: str | None) -> None:
+        """What ``agent.language`` is set to. Raises ConfigurationError."""
+        language = language or self._speech.language
+        if self._ears is not None:
+            self._ears.use_language(language)
+        self.rules.use_language(language)
+        self._mouth.language = language
+
     def _forget_stale(self) -> None:
         now = self._loop.time() * 1000
         while self._turns and now - self._turns[0][0].speech_ended_at > STALE_MS:
@@ -351,6 +362,7 @@ class VoicePipeline:
 
     async def close(self) -> None:
         """End the conversation. The line is left as it is. Idempotent."""
+        self._unfollow()
         if self._ears is not None:
             await self._ears.close()
         self._mouth.stop()

@@ -108,7 +108,7 @@ class RealtimePipeline:
             provider,
             instructions=instructions or agent.instructions,
             tools=tools or agent.tools,
-            language=language,
+            language=agent.language or language,
             on_event=self._event,
         )
         self._caller = Caller(
@@ -121,6 +121,7 @@ class RealtimePipeline:
         self._replies: dict[str, Reply] = {}
         self._says: dict[str, Say] = {}
         self._tags = itertools.count(1)
+        self._unfollow = agent.follow_language(self._link.use_language)
         self._words = CallerWords(agent, lambda text: emit(UserTranscriptEvent(text=text)))
         self._asked = False  # a reply is wanted of which nothing is known yet
         self._owed = False  # one is to be asked for when the caller's turn comes to nothing
@@ -351,6 +352,7 @@ class RealtimePipeline:
         self._settle()
 
     async def _end(self) -> None:
+        self._unfollow()
         await self._caller.close()
         await self._link.close()
         for reply in self._replies.values():

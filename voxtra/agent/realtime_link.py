@@ -71,6 +71,10 @@ class Link:
         self.stream = stream
         return stream
 
+    def use_language(self, language: str | None) -> None:
+        """Another language, from the next connection on: the model hears any."""
+        self._language = language or self._language
+
     def push(self, pcm: bytes) -> None:
         """The caller's next sound, at the line's rate; nobody hears it while there is no connection."""
         if self.stream is not None and self._uplink is not None:

@@ -13,7 +13,7 @@ from voxtra.agent.client import AgentClient
 from voxtra.agent.pipeline import SpeechSetup, VoicePipeline
 from voxtra.agent.realtime import RealtimePipeline, Unanswered
 from voxtra.agent.tool_use import ToolBox
-from voxtra.errors import SessionError, VoxtraError
+from voxtra.errors import ConfigurationError, SessionError, VoxtraError
 from voxtra.events import ErrorEvent, VoxtraEvent
 from voxtra.media.line import Line
 from voxtra.turns import TurnDetection
@@ -128,6 +128,11 @@ class Stage:
         except SessionError as error:
             log.error("%s goes on without the tools of a server", agent.name)
             self.fail(error)
+        if agent.language is not None:
+            try:
+                self.client.language = agent.language
+            except ConfigurationError as error:
+                self.fail(error)  # and it goes on in the language there is
         schemas = [tool.schema for tool in agent.by_name.values()]
         self.client.use(llm=agent.llm, instructions=agent.instructions, tools=schemas)
 

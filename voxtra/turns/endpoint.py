@@ -146,6 +146,13 @@ class TextRules:
         self._question = ""
         self._from_question = Expect()
 
+    def use_language(self, language: str | None) -> None:
+        """Another language from now on."""
+        self._words = words_of(language)
+        self._language = language
+        self._question = ""
+        self._from_question = Expect()
+
     def _expected(self) -> Expect:
         if self.expect is not None:
             return self.expect
