@@ -1,4 +1,4 @@
-"""Tokens for the audio bridge: short-lived, signed, for the sound of one call alone. Needs the extra ``api``.
+"""Tokens for the audio bridge: short-lived, signed, for the sound of one call alone. Needs the extra ``relay``.
 
 A token is a JWT (RFC 7519) signed with Ed25519 (``EdDSA``, RFC 8037)::
 
@@ -66,7 +66,7 @@ class RelayKeys:
         """A new pair, known to this process alone.
 
         Raises:
-            MissingExtraError: the extra ``api`` is not installed.
+            MissingExtraError: the extra ``relay`` is not installed.
         """
         return cls(_ed25519().Ed25519PrivateKey.generate())
 
@@ -78,7 +78,7 @@ class RelayKeys:
 
         Raises:
             ConfigurationError: the file can't be read or written, or holds no Ed25519 key.
-            MissingExtraError: the extra ``api`` is not installed.
+            MissingExtraError: the extra ``relay`` is not installed.
         """
         path = Path(path)
         try:
@@ -159,7 +159,7 @@ def _jwt() -> Any:
     try:
         import jwt
     except ImportError:
-        raise MissingExtraError("the audio bridge's tokens", "api") from None
+        raise MissingExtraError("the audio bridge's tokens", "relay") from None
     return jwt
 
 
@@ -167,7 +167,7 @@ def _ed25519() -> Any:
     try:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError:
-        raise MissingExtraError("the audio bridge's tokens", "api") from None
+        raise MissingExtraError("the audio bridge's tokens", "relay") from None
     return ed25519
 
 

@@ -7,11 +7,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from voxtra.errors import ConfigurationError
+from voxtra.errors import ConfigurationError, RelayError
 from voxtra.relay.calls import RelayCalls
+from voxtra.relay.quic import QuicServer
 from voxtra.relay.reception import Limits, Reception, RelayStats
 from voxtra.relay.websocket import WebSocketServer
 from voxtra.tokens import RelayKeys
+
+PORT_TRIES = 20
+"""Ports that are tried to find one free on both TCP and UDP."""
 
 
 class Relay:
@@ -50,7 +54,9 @@ class Relay:
         self._port = port
         self._tls = tls
         self._websocket = websocket
+        self._quic = quic
         self._tcp: WebSocketServer | None = None
+        self._udp: QuicServer | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -69,6 +75,20 @@ class Relay:
         return f"{'wss' if self._tls else 'ws'}://{_bracketed(self._host)}:{self._tcp.port}"
 
     @property
+    def quic_url(self) -> str | None:
+        """``https://host:port``; None when it does not listen on UDP."""
+        return None if self._udp is None else f"https://{_bracketed(self._host)}:{self._udp.port}"
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """SHA-256 of the certificate that QUIC made itself, in hex, for clients to pin; empty with ``tls``.
+
+        It is good for 14 days, as browsers want it of one that is pinned: where the relay runs longer, give
+        it ``tls``.
+        """
+        return () if self._udp is None else self._udp.fingerprints
+
+    @property
     def stats(self) -> RelayStats:
         """What it has done so far."""
         return self._reception.stats
@@ -81,14 +101,35 @@ class Relay:
             ConfigurationError: the certificate can't be read.
         """
         context = _tls_context(self._tls) if self._tls is not None else None
+        for left in reversed(range(PORT_TRIES)):
+            try:
+                return await self._listen(context)
+            except RelayError:  # a port that is free on TCP need not be on UDP
+                if self._port or not left:
+                    raise
+        return None
+
+    async def _listen(self, context: ssl.SSLContext | None) -> None:
+        port = self._port
         if self._websocket:
-            server = WebSocketServer(self._reception, self._host, self._port, tls=context)
-            await server.start()
-            self._tcp = server
+            tcp = WebSocketServer(self._reception, self._host, port, tls=context)
+            await tcp.start()
+            self._tcp, port = tcp, tcp.port
+        if self._quic:
+            try:
+                udp = QuicServer(self._reception, self._host, port, tls=self._tls)
+                await udp.start()
+            except BaseException:
+                await self.close()
+                raise
+            self._udp = udp
 
     async def close(self) -> None:
         """Close every connection and the port; the calls go on. Idempotent."""
         tcp, self._tcp = self._tcp, None
+        udp, self._udp = self._udp, None
+        if udp is not None:
+            await udp.close()
         if tcp is not None:
             await tcp.close()
 
