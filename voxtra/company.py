@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.room import Room
 from voxtra.calls.switchboard import Switchboard, new_id
+from voxtra.calls.transfer import TransferResult
 from voxtra.errors import CallEndedError, SessionError
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.live import LiveCall, Shared
@@ -30,6 +31,8 @@ class Company:
     _leg: Leg
     _live: LiveCall
     _state: CallState
+    _tie: Room | None = None
+    """The room of a transfer whose two ends end together."""
     id: str
 
     if TYPE_CHECKING:
@@ -141,6 +144,53 @@ class Company:
     async def bridged(self) -> None:
         """Wait until the call shares no bridge any more, or has ended."""
         await self._live.alone()
+
+    # ---- with somebody whom it was handed to
+
+    async def _connect(self, leg: Leg, target: str) -> TransferResult:
+        """Bridge the caller with an answered leg that belongs to nobody else."""
+        switchboard = self._shared.switchboard
+        room = await Room.open(self._shared.ari, switchboard)
+        try:
+            await room.add(leg)
+            await self._live.enter(room)
+        except BaseException:
+            room.dissolve()
+            switchboard.chore(switchboard.gone(leg.hangup()))
+            raise
+        self._state = CallState.IN_PROGRESS
+        self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": target, "method": "bridge"}))
+        switchboard.chore(self._tied(leg, room))
+        leg.ended.add_done_callback(lambda _: leg.close())
+        return TransferResult("completed", "bridge", target)
+
+    async def _tied(self, leg: Leg, room: Room) -> None:
+        """The two ends of a transfer end together, unless the call is taken back."""
+        self._tie = room
+        await first_of(leg.ended, self._leg.ended, room.dissolved)
+        own = [self._leg] if self._tie is room else []
+        for each in (leg, *own):
+            if not each.is_over:
+                await self._shared.switchboard.gone(each.hangup())
+
+    async def take_back(self) -> bool:
+        """Take a transferred call back: whom it was handed to is hung up, and it is with the app again.
+
+        Returns:
+            False where it was not transferred, or has left this Asterisk.
+
+        Raises:
+            CallEndedError: the call is over.
+        """
+        self._leg.check()
+        room = self._live.room
+        if room is None or self._tie is not room:
+            return False
+        self._tie = None
+        await self.unbridge()
+        return True
+
+    # ---- listening in
 
     async def listen_in(self, call: CallSession, *, whisper: bool = False) -> str:
         """Hear another call, and with ``whisper`` be heard by its far end alone, until either ends.

@@ -1,58 +1,51 @@
-"""The verbs of a call that hand it to somebody else: transfers blind and warm, queues, REFER."""
+"""The verbs of a call that hand it to somebody else: transfers blind and warm, queues."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+import functools
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from voxtra.ari.events import ChannelTransfer
 from voxtra.calls.dial import dial, endpoint_of
-from voxtra.calls.leg import Leg, first_of
-from voxtra.calls.room import Room
-from voxtra.calls.transfer import TransferReason, TransferResult
-from voxtra.company import Company
-from voxtra.errors import (
-    ARIConflictError,
-    ARIError,
-    ARIInvalidError,
-    ARINotFoundError,
-    ARINotInStasisError,
-    ARITimeoutError,
-    CallEndedError,
-    ConfigurationError,
-    OriginateError,
-    SessionError,
-)
+from voxtra.calls.leg import first_of
+from voxtra.calls.transfer import TransferReason, TransferResult, reason_of
+from voxtra.errors import CallEndedError, ConfigurationError, OriginateError
 from voxtra.events import EventType, VoxtraEvent
+from voxtra.refer import Refer
 from voxtra.types import CallState
 
 if TYPE_CHECKING:
     from voxtra.session import CallSession
 
-log = logging.getLogger("voxtra.call")
-
 QUEUE_CONTEXT = "voxtra-queue"
 """Dialplan context that runs Queue() and brings the call back; see docs/asterisk.md."""
-REFER_BYE_S = 3.0
-"""How long after a successful REFER the far end may take to hang up."""
 
-T = TypeVar("T", bound=Callable[[str], Awaitable[Any]])
+P = ParamSpec("P")
+S = TypeVar("S", bound="Handover")
 Brief = str | Callable[["CallSession"], Awaitable[Any]]
 
 
-class Handover(Company):
+def _noted(
+    verb: Callable[Concatenate[S, P], Awaitable[TransferResult]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, TransferResult]]:
+    """The result is also kept in ``last_transfer``: whoever did not ask for the transfer sees it there."""
+
+    @functools.wraps(verb)
+    async def noted(self: S, /, *args: P.args, **options: P.kwargs) -> TransferResult:
+        self.last_transfer = result = await verb(self, *args, **options)
+        return result
+
+    return noted
+
+
+class Handover(Refer):
     """Mixed into :class:`~voxtra.session.CallSession`."""
 
-    _on_transfer: Callable[[str], Awaitable[Any]] | None
-    caller_id: str
-    _tie: Room | None = None
-    """The room of a transfer whose two ends end together."""
+    last_transfer: TransferResult | None = None
+    """How the last transfer went that was tried; None where there was none."""
 
-    # ---- transfer
-
+    @_noted
     async def transfer_to(
         self,
         endpoint: str,
@@ -106,7 +99,7 @@ class Handover(Company):
                 )
             return await self._connect(leg, endpoint)
         except OriginateError as error:
-            return TransferResult(_reason(error), "bridge", endpoint, error.cause, str(error))
+            return TransferResult(reason_of(error), "bridge", endpoint, error.cause, str(error))
         except CallEndedError:
             return TransferResult("hangup", "bridge", endpoint)
         finally:
@@ -127,7 +120,7 @@ class Handover(Company):
     async def _waiting_tone(self) -> Any:
         """The caller hears ringing while somebody is called."""
         channels = self._shared.ari.channels
-        self._live.part()
+        await self._live.depart()
         if self._live.media is not None:
             await self._live.media.leave()
         with contextlib.suppress(CallEndedError):
@@ -137,97 +130,7 @@ class Handover(Company):
         finally:
             await self._shared.switchboard.gone(channels.ring_stop(channel_id=self.id))
 
-    async def _connect(self, leg: Leg, target: str) -> TransferResult:
-        """Bridge the caller with an answered leg that belongs to nobody else."""
-        switchboard = self._shared.switchboard
-        room = await Room.open(self._shared.ari, switchboard)
-        try:
-            await room.add(leg)
-            await self._live.enter(room)
-        except BaseException:
-            room.dissolve()
-            switchboard.chore(switchboard.gone(leg.hangup()))
-            raise
-        self._state = CallState.IN_PROGRESS
-        self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": target, "method": "bridge"}))
-        switchboard.chore(self._tied(leg, room))
-        leg.ended.add_done_callback(lambda _: leg.close())
-        return TransferResult("completed", "bridge", target)
-
-    async def _tied(self, leg: Leg, room: Room) -> None:
-        """The two ends of a transfer end together, unless the call is taken back."""
-        self._tie = room
-        await first_of(leg.ended, self._leg.ended, room.dissolved)
-        own = [self._leg] if self._tie is room else []
-        for each in (leg, *own):
-            if not each.is_over:
-                await self._shared.switchboard.gone(each.hangup())
-
-    async def take_back(self) -> bool:
-        """Take a transferred call back: whom it was handed to is hung up, and it is with the app again.
-
-        Returns:
-            False where it was not transferred, or has left this Asterisk.
-
-        Raises:
-            CallEndedError: the call is over.
-        """
-        self._leg.check()
-        room = self._live.room
-        if room is None or self._tie is not room:
-            return False
-        self._tie = None
-        await self.unbridge()
-        return True
-
-    async def _refer(self, address: str, timeout: float) -> TransferResult | None:
-        """Tell the far end to call ``address`` itself. None: it will not, try otherwise."""
-        if self._leg.up.is_set() and not await self._takes_refer():
-            return None
-        channels = self._shared.ari.channels
-        before, self._state = self._state, CallState.TRANSFERRING
-        if self._live.media is not None:
-            self._live.part()
-            await self._live.media.leave()
-        try:
-            await self._leg.leave(lambda: channels.redirect(channel_id=self.id, endpoint=f"PJSIP/{address}"))
-            await self._refer_done(timeout)
-        except ARIInvalidError:
-            return None  # not a SIP channel
-        except ARITimeoutError:
-            # Until the far end tells how it went, its channel obeys nothing: there is no call to go on with
-            await self._leg.hangup()
-            return TransferResult("failed", "refer", address, detail="the far end never said how it went")
-        finally:
-            self._state = before
-            self._leg.stay()
-        if not self._leg.is_over:
-            return None
-        self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": address, "method": "refer"}))
-        return TransferResult("completed", "refer", address)
-
-    async def _takes_refer(self) -> bool:
-        """Whether the far end's INVITE allows REFER."""
-        try:
-            allow = await self._shared.ari.channels.get_channel_var(
-                channel_id=self.id, variable="PJSIP_HEADER(read,Allow)"
-            )
-        except ARIError:
-            return False
-        return "REFER" in allow.value.upper()
-
-    async def _refer_done(self, timeout: float) -> None:
-        """Wait until the REFER has succeeded (the far end hangs up) or failed. Raises ARITimeoutError."""
-        channels = self._shared.ari.channels
-        if not self._leg.up.is_set():
-            return await first_of(self._leg.ended, timeout=timeout)
-        try:
-            # a channel obeys no other command until its transfer is decided: answering, which it is already
-            await channels.answer(channel_id=self.id, request_timeout_s=timeout)
-        except (ARINotFoundError, ARIConflictError, ARINotInStasisError) as error:
-            log.debug("%s left while it was transferred: %s", self.id, error)
-        return await first_of(self._leg.ended, timeout=REFER_BYE_S)
-
+    @_noted
     async def transfer_to_queue(
         self,
         queue: str,
@@ -265,7 +168,7 @@ class Handover(Company):
                     channel_id=self.id, variable=name, value=value
                 )
             )
-        self._live.part()
+        await self._live.depart()
         before, self._state = self._state, CallState.TRANSFERRING
         away = await self._leg.excursion(
             lambda: channels.continue_in_dialplan(
@@ -284,6 +187,7 @@ class Handover(Company):
         await self._back()
         return TransferResult("timeout" if status == "TIMEOUT" else "failed", "queue", queue, detail=status)
 
+    @_noted
     async def transfer_warm(
         self,
         endpoint: str,
@@ -342,7 +246,7 @@ class Handover(Company):
             self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": endpoint, "method": "warm"}))
             return TransferResult("completed", "bridge", endpoint)
         except OriginateError as error:
-            return TransferResult(_reason(error), "bridge", endpoint, error.cause, str(error))
+            return TransferResult(reason_of(error), "bridge", endpoint, error.cause, str(error))
         except CallEndedError:
             if agent is not None:
                 await agent.hangup()
@@ -351,78 +255,6 @@ class Handover(Company):
             if not self._leg.is_over:
                 with contextlib.suppress(CallEndedError):
                     await self.unhold()
-
-    # ---- transfers that the far end wants
-
-    def on_transfer(self, callback: T) -> T:
-        """Decorator: ``async callback(target)`` decides on a transfer the far end asks for (REFER).
-
-        ``target`` is the number it wants. True lets it happen as usual: the other party of the bridge is
-        connected with the target. False declines. A number or endpoint connects with that instead. Without
-        a callback a transfer is allowed when the call is bridged with one other, and declined otherwise.
-        """
-        self._on_transfer = callback
-        return callback
-
-    async def _transfer_wanted(self, event: ChannelTransfer) -> None:
-        channels = self._shared.ari.channels
-        wanted = event.refer_to.requested_destination.destination or ""
-        attended = event.refer_to.destination_channel
-        other = self._other_party()
-        decision: object = other is not None
-        if self._on_transfer is not None:
-            decision = await self._on_transfer(wanted)
-        progress = partial(channels.transfer_progress, channel_id=self.id)
-        if not decision or other is None:
-            await self._shared.switchboard.gone(progress(states="channel_declined"))
-            return
-        await self._shared.switchboard.gone(progress(states="channel_progress"))
-        target = decision if isinstance(decision, str) else wanted
-        if attended is not None:
-            done = await self._take_over(other, attended.id)
-        else:
-            done = bool(await other._connect_elsewhere(target, self))
-        state = "channel_answered" if done else "channel_unavailable"
-        await self._shared.switchboard.gone(progress(states=state))
-
-    def _other_party(self) -> CallSession | None:
-        """The one other call of the bridge, None when there is none or there are several."""
-        room = self._live.room
-        others = [leg for leg in (room.members if room is not None else []) if leg is not self._leg]
-        return self._shared.find(others[0].id) if len(others) == 1 else None
-
-    async def _connect_elsewhere(self, target: str, instead_of: Handover) -> TransferResult:
-        """This call leaves the bridge it shares with ``instead_of`` for ``target``, if that answers."""
-        try:
-            context = self._leg.channel.dialplan.context or instead_of._leg.channel.dialplan.context
-            endpoint = endpoint_of(target, trunk=self._shared.trunk, context=context)
-            leg = await dial(
-                self._shared.ari,
-                self._shared.switchboard,
-                endpoint,
-                caller_id=self.caller_id,
-                give_up=self._leg.ended,
-            )
-            return await self._connect(leg, target)
-        except OriginateError as error:
-            return TransferResult(_reason(error), "bridge", target, error.cause, str(error))
-        except (CallEndedError, ConfigurationError) as error:
-            return TransferResult("failed", "bridge", target, detail=str(error))
-
-    async def _take_over(self, other: CallSession, channel_id: str) -> bool:
-        """An attended transfer: the other party takes the place of the far end in its second call."""
-        second = self._shared.find(channel_id)
-        third = second._other_party() if second is not None else None
-        if third is None:
-            return False
-        try:
-            await other.unbridge()
-            await third.unbridge()
-            await other.bridge_with(third)
-        except (CallEndedError, SessionError) as error:
-            log.warning("attended transfer of %s: %s", other.id, error)
-            return False
-        return True
 
 
 async def _accepted(
@@ -435,8 +267,3 @@ async def _accepted(
     if accept is None:
         return agent.is_active
     return await agent.listen_dtmf(timeout=accept_timeout, terminators="") == accept
-
-
-def _reason(error: OriginateError) -> TransferReason:
-    known: dict[str, TransferReason] = {"busy": "busy", "no_answer": "no_answer", "rejected": "rejected"}
-    return known.get(error.outcome, "failed")

@@ -220,6 +220,8 @@ class Cascade:
         finally:
             for use in uses:
                 self._client.note_result(use.call_id, use.told)
+        if self._stage.handed_over:  # by whatever tool
+            raise Over("transferred")
         for use in last:
             if (handoff := self._after_terminal(use)) is not None:
                 return handoff

@@ -171,9 +171,9 @@ class Conversation:
         try:
             await self._talk()
         except Over as over:
-            result.reason = over.reason
+            result.reason = self._stage.verdict(over.reason)
         except CallEndedError:
-            result.reason = "hangup"
+            result.reason = self._stage.verdict("hangup")
         finally:
             drafts, (begun, discarded) = self._stage.client.drafts, self._drafts_before
             await drafts.close()

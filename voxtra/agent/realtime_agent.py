@@ -202,6 +202,8 @@ class RealtimeAgent:
             return INTERRUPTED
         if not tool.terminal:
             await self._run_tool(use)
+            if self._stage.handed_over:
+                return self._after_terminal(use.settle())
             return use.told
         async with self._terminal:  # one after another
             self._ending = True
@@ -236,10 +238,12 @@ class RealtimeAgent:
 
     def _after_terminal(self, result: ToolResult) -> str:
         """What a terminal tool has changed; returns what the model is told."""
-        if result.outcome != "done":
+        if result.outcome != "done" and not self._stage.handed_over:
             return result.text
         over: Over | None = None
-        if isinstance(result.value, Handoff):
+        if self._stage.handed_over:
+            over = Over("transferred")
+        elif isinstance(result.value, Handoff):
             if not self._next.done():
                 self._next.set_result(result.value)
         elif not self._call.is_active:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from voxtra.agent.agent import Agent
 from voxtra.agent.client import AgentClient
@@ -17,6 +17,10 @@ from voxtra.errors import ConfigurationError, SessionError, VoxtraError
 from voxtra.events import ErrorEvent, VoxtraEvent
 from voxtra.media.line import Line
 from voxtra.turns import TurnDetection
+
+if TYPE_CHECKING:
+    from voxtra.calls.leg import LegEnd
+    from voxtra.calls.transfer import TransferResult
 
 log = logging.getLogger("voxtra.agent")
 
@@ -40,6 +44,7 @@ class ConversationResult:
         speculations: replies begun before the caller's turn was decided.
         discarded: those of them that nobody heard, as the caller went on.
         agent: the name of the agent that had the last word.
+        transfer: how the last transfer went that a tool tried, None where there was none.
     """
 
     reason: ConversationEnd
@@ -52,6 +57,7 @@ class ConversationResult:
     agent: str = ""
     speculations: int = 0
     discarded: int = 0
+    transfer: TransferResult | None = None
 
 
 class Face(Protocol):
@@ -62,8 +68,16 @@ class Face(Protocol):
         """False once the call has ended."""
 
     @property
+    def end(self) -> LegEnd | None:
+        """How it ended."""
+
+    @property
     def bridge_id(self) -> str | None:
         """The bridge it shares with others."""
+
+    @property
+    def last_transfer(self) -> TransferResult | None:
+        """How the last transfer went."""
 
     async def bridged(self) -> None:
         """Wait until it shares none."""
@@ -109,6 +123,30 @@ class Stage:
     """True while an agent waits for the caller's next turn: nobody else may take it then."""
     unanswered: Unanswered | None = None
     """A turn that was spoken to a speech-to-speech model, and not answered: whoever goes on is sent it."""
+    before: TransferResult | None = None
+    """The call's last transfer before the conversation."""
+
+    def __post_init__(self) -> None:
+        self.before = self.call.last_transfer
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether the call was transferred since the conversation began."""
+        last = self.call.last_transfer
+        return last is not self.before and bool(last)
+
+    def verdict(self, reason: ConversationEnd) -> ConversationEnd:
+        """Why the conversation has really ended: a call that is gone was hung up by one side, or handed over."""
+        last, end = self.call.last_transfer, self.call.end
+        self.result.transfer = last if last is not self.before else None
+        if self.handed_over:
+            return "transferred"
+        if reason in ("ended", "hangup") and end is not None:
+            if end.reason == "left":
+                return "transferred"
+            if end.reason in ("hangup", "lost"):
+                return "hangup"
+        return reason
 
     def turns_of(self, agent: Agent) -> TurnDetection:
         """The settings of turn-taking while ``agent`` has the call."""

@@ -116,6 +116,7 @@ class Leg:
         self._gone_first = False
         """Asterisk has said so before we hung up; its events follow."""
         self._hang_up_asked = False
+        self._doubtful = False  # whether it has left, or was hung up without a word before
         self._leaving = False
         self._away: Excursion | None = None
         self._off = switchboard.register(f"channel:{channel_id}", self._take, self._absent)
@@ -239,14 +240,13 @@ class Leg:
     async def cause_known(self) -> LegEnd:
         """The end, once the channel is destroyed or ``CAUSE_WAIT_S`` has passed."""
         end = await asyncio.shield(self.ended)
-        doubtful = end.reason == "left" and not self._leaving
-        if (doubtful or end.reason in ("hangup", "local")) and not self._destroyed.is_set():
+        if (self._doubtful or end.reason in ("hangup", "local")) and not self._destroyed.is_set():
             try:
                 async with asyncio.timeout(CAUSE_WAIT_S):
                     await self._destroyed.wait()
             except TimeoutError:
                 pass  # without a subscription nothing more is told
-        if doubtful and self._destroyed.is_set():
+        if self._doubtful and self._destroyed.is_set():
             end.reason = "hangup"  # by Asterisk itself, which asks nobody: TIMEOUT(absolute)
         return end
 
@@ -290,6 +290,7 @@ class Leg:
             case StasisEnd() if not self._still_ours(event) and self._away is None:
                 # without a request before it: a redirect, or "continue" by another client
                 hung_up = self._hang_up_asked or self._hung_up_by_us
+                self._doubtful = not hung_up and not self._leaving and not self.ended.done()
                 self._end("hangup" if hung_up and not self._leaving else "left")
             case ChannelDestroyed(cause=cause, cause_txt=text):
                 self._end("hangup", cause, text)
@@ -308,6 +309,6 @@ class Leg:
             return
         if reason == "hangup" and self._hung_up_by_us:
             reason = "local"
-        if reason == "hangup" and self._leaving:
+        if reason == "hangup" and self._leaving and self._away is None:  # who hangs up in a queue has hung up
             reason = "left"
         self.ended.set_result(LegEnd(reason, cause, text))

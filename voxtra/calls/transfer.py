@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from voxtra.errors import OriginateError
+
 TransferReason: TypeAlias = Literal[
     "completed", "busy", "no_answer", "rejected", "declined", "failed", "hangup", "timeout"
 ]
@@ -36,3 +38,9 @@ class TransferResult:
     def __bool__(self) -> bool:
         """Whether the caller is with the other party."""
         return self.reason == "completed"
+
+
+def reason_of(error: OriginateError) -> TransferReason:
+    """Why a transfer failed whose target was not reached."""
+    known: dict[str, TransferReason] = {"busy": "busy", "no_answer": "no_answer", "rejected": "rejected"}
+    return known.get(error.outcome, "failed")

@@ -1,0 +1,174 @@
+"""REFER, both ways: the far end is told to call somebody itself, or asks us for a transfer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from voxtra.ari.events import ChannelTransfer
+from voxtra.calls.dial import dial, endpoint_of
+from voxtra.calls.leg import first_of
+from voxtra.calls.transfer import TransferResult, reason_of
+from voxtra.company import Company
+from voxtra.errors import (
+    ARIConflictError,
+    ARIError,
+    ARIInvalidError,
+    ARINotFoundError,
+    ARINotInStasisError,
+    ARITimeoutError,
+    CallEndedError,
+    ConfigurationError,
+    OriginateError,
+    SessionError,
+)
+from voxtra.events import EventType, VoxtraEvent
+from voxtra.types import CallState
+
+if TYPE_CHECKING:
+    from voxtra.session import CallSession
+
+log = logging.getLogger("voxtra.call")
+
+REFER_BYE_S = 3.0
+"""How long after a successful REFER the far end may take to hang up."""
+
+T = TypeVar("T", bound=Callable[[str], Awaitable[Any]])
+
+
+class Refer(Company):
+    """Mixed into :class:`~voxtra.session.CallSession`."""
+
+    _on_transfer: Callable[[str], Awaitable[Any]] | None
+    caller_id: str
+
+    # ---- the far end is to call somebody
+
+    async def _refer(self, address: str, timeout: float) -> TransferResult | None:
+        """Tell the far end to call ``address`` itself. None: it will not, try otherwise."""
+        if self._leg.up.is_set() and not await self._takes_refer():
+            return None
+        channels = self._shared.ari.channels
+        before, self._state = self._state, CallState.TRANSFERRING
+        if self._live.media is not None:
+            self._live.part()
+            await self._live.media.leave()
+        try:
+            await self._leg.leave(lambda: channels.redirect(channel_id=self.id, endpoint=f"PJSIP/{address}"))
+            await self._refer_done(timeout)
+        except ARIInvalidError:
+            return None  # not a SIP channel
+        except ARITimeoutError:
+            # Until the far end tells how it went, its channel obeys nothing: there is no call to go on with
+            await self._leg.hangup()
+            return TransferResult("failed", "refer", address, detail="the far end never said how it went")
+        finally:
+            self._state = before
+            self._leg.stay()
+        if not self._leg.is_over:
+            return None
+        self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": address, "method": "refer"}))
+        return TransferResult("completed", "refer", address)
+
+    async def _takes_refer(self) -> bool:
+        """Whether the far end's INVITE allows REFER."""
+        try:
+            allow = await self._shared.ari.channels.get_channel_var(
+                channel_id=self.id, variable="PJSIP_HEADER(read,Allow)"
+            )
+        except ARIError:
+            return False
+        return "REFER" in allow.value.upper()
+
+    async def _refer_done(self, timeout: float) -> None:
+        """Wait until the REFER has succeeded (the far end hangs up) or failed. Raises ARITimeoutError."""
+        channels = self._shared.ari.channels
+        if not self._leg.up.is_set():
+            return await first_of(self._leg.ended, timeout=timeout)
+        # a channel obeys no other command until its transfer is decided: answering, which it is already
+        asking = asyncio.ensure_future(channels.answer(channel_id=self.id, request_timeout_s=timeout))
+        try:
+            await first_of(asking, self._leg.ended)
+            if not asking.done():
+                return None
+            asking.result()
+        except (ARINotFoundError, ARIConflictError, ARINotInStasisError) as error:
+            log.debug("%s left while it was transferred: %s", self.id, error)
+        finally:
+            asking.cancel()
+        return await first_of(self._leg.ended, timeout=REFER_BYE_S)
+
+    # ---- transfers that the far end wants
+
+    def on_transfer(self, callback: T) -> T:
+        """Decorator: ``async callback(target)`` decides on a transfer the far end asks for (REFER).
+
+        ``target`` is the number it wants. True lets it happen as usual: the other party of the bridge is
+        connected with the target. False declines. A number or endpoint connects with that instead. Without
+        a callback a transfer is allowed when the call is bridged with one other, and declined otherwise.
+        """
+        self._on_transfer = callback
+        return callback
+
+    async def _transfer_wanted(self, event: ChannelTransfer) -> None:
+        channels = self._shared.ari.channels
+        wanted = event.refer_to.requested_destination.destination or ""
+        attended = event.refer_to.destination_channel
+        other = self._other_party()
+        decision: object = other is not None
+        if self._on_transfer is not None:
+            decision = await self._on_transfer(wanted)
+        progress = partial(channels.transfer_progress, channel_id=self.id)
+        if not decision or other is None:
+            await self._shared.switchboard.gone(progress(states="channel_declined"))
+            return
+        await self._shared.switchboard.gone(progress(states="channel_progress"))
+        target = decision if isinstance(decision, str) else wanted
+        if attended is not None:
+            done = await self._take_over(other, attended.id)
+        else:
+            done = bool(await other._connect_elsewhere(target, self))
+        state = "channel_answered" if done else "channel_unavailable"
+        await self._shared.switchboard.gone(progress(states=state))
+
+    def _other_party(self) -> CallSession | None:
+        """The one other call of the bridge, None when there is none or there are several."""
+        room = self._live.room
+        others = [leg for leg in (room.members if room is not None else []) if leg is not self._leg]
+        return self._shared.find(others[0].id) if len(others) == 1 else None
+
+    async def _connect_elsewhere(self, target: str, instead_of: Refer) -> TransferResult:
+        """This call leaves the bridge it shares with ``instead_of`` for ``target``, if that answers."""
+        try:
+            context = self._leg.channel.dialplan.context or instead_of._leg.channel.dialplan.context
+            endpoint = endpoint_of(target, trunk=self._shared.trunk, context=context)
+            leg = await dial(
+                self._shared.ari,
+                self._shared.switchboard,
+                endpoint,
+                caller_id=self.caller_id,
+                give_up=self._leg.ended,
+            )
+            return await self._connect(leg, target)
+        except OriginateError as error:
+            return TransferResult(reason_of(error), "bridge", target, error.cause, str(error))
+        except (CallEndedError, ConfigurationError) as error:
+            return TransferResult("failed", "bridge", target, detail=str(error))
+
+    async def _take_over(self, other: CallSession, channel_id: str) -> bool:
+        """An attended transfer: the other party takes the place of the far end in its second call."""
+        second = self._shared.find(channel_id)
+        third = second._other_party() if second is not None else None
+        if third is None:
+            return False
+        try:
+            await other.unbridge()
+            await third.unbridge()
+            await other.bridge_with(third)
+        except (CallEndedError, SessionError) as error:
+            log.warning("attended transfer of %s: %s", other.id, error)
+            return False
+        return True
