@@ -16,7 +16,7 @@ from benchmarks.report import Figure, machine, progress, table, versions, write
 from voxtra.errors import VoxtraError
 from voxtra.testing.asterisk_config import find_asterisk
 
-NAMES = ("frame", "calls", "flush", "greeting", "memory", "spool", "turns")
+NAMES = ("frame", "calls", "core", "path", "faults", "flush", "greeting", "memory", "spool", "turns")
 RESULTS = Path("build/bench/results.json")
 
 

@@ -39,6 +39,7 @@ class Stage:
     lag_p99: float
     flow: float
     profile: list[dict[str, Any]]
+    delays: list[float]
 
 
 async def run(*, quick: bool, profile: bool) -> list[Figure]:
@@ -49,7 +50,7 @@ async def run(*, quick: bool, profile: bool) -> list[Figure]:
     async with rig() as (asterisk, worker):
         for calls in steps:
             progress(f"calls: {calls} at once for {window:g} s over websocket")
-            stages.append(await _stage(asterisk, worker, calls, window, profile and calls in PROFILED))
+            stages.append(await stage_of(asterisk, worker, calls, window, profile and calls in PROFILED))
             if stages[-1].held < calls:
                 break
             await until_active(worker, 0, 15)
@@ -57,7 +58,7 @@ async def run(*, quick: bool, profile: bool) -> list[Figure]:
     for transport in ("rtp", "audiosocket"):
         async with rig(transport=transport) as (asterisk, worker):
             progress(f"calls: {other} at once for {window:g} s over {transport}")
-            stage = await _stage(asterisk, worker, other, window, profile=False)
+            stage = await stage_of(asterisk, worker, other, window, profile=False)
             if stage.held < other:
                 figures.append(Figure(f"{other} calls, {transport}", None, note=f"not held: {stage.why}"))
             else:
@@ -65,7 +66,10 @@ async def run(*, quick: bool, profile: bool) -> list[Figure]:
     return figures
 
 
-async def _stage(asterisk: PrivateAsterisk, worker: Child, calls: int, window: float, profile: bool) -> Stage:
+async def stage_of(
+    asterisk: PrivateAsterisk, worker: Child, calls: int, window: float, profile: bool
+) -> Stage:
+    """So many calls for ``window`` s, and what they cost."""
     ramp = calls / RATE
     more = 4.0 if profile else 0.0
     hold = ramp + 4.0 + window + more
@@ -73,12 +77,13 @@ async def _stage(asterisk: PrivateAsterisk, worker: Child, calls: int, window: f
         active = await until_active(worker, calls, ramp + 3.0)
         await asyncio.sleep(1.0)
         await worker.ask("lag")
+        await worker.ask("delays")
         before, used = await packets(asterisk), cpu_of(asterisk.pid)
         began, waited = await worker.ask("usage"), starved_s()
         await asyncio.sleep(window)
         ended, waited = await worker.ask("usage"), starved_s() - waited
         used, after = cpu_of(asterisk.pid) - used, await packets(asterisk)
-        lag = await worker.ask("lag")
+        lag, delays = await worker.ask("lag"), (await worker.ask("delays"))["ms"]
         seconds = ended["at"] - began["at"]
         found = (await worker.ask("profile", seconds=more))["profile"] if profile else []
         outcome = await sipp.done(hold + 30)
@@ -110,6 +115,7 @@ async def _stage(asterisk: PrivateAsterisk, worker: Child, calls: int, window: f
         late,
         min(flows, default=0.0),
         found,
+        delays,
     )
 
 

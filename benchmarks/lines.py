@@ -1,7 +1,8 @@
 """The side that is measured by ``frame``: ``python -m benchmarks.lines KIND LINES LOOP``.
 
-Lines of one transport, each with the light VAD on every frame received and a frame played for it; or a bare
-echo of the same packets, the least that a Python program can do with them.
+Lines of one transport, each with the light VAD on every frame received and a frame played for it, or with all that
+takes turns (``websocket-turns``, ``websocket-silero``); or a bare echo of the same packets, the least that a Python
+program can do with them.
 """
 
 from __future__ import annotations
@@ -12,14 +13,20 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from benchmarks.meter import Meter, profiled
+from benchmarks.mocks import MockSTT
 from benchmarks.process import Answer, Child, run_child, serve
 from benchmarks.sound import frames, voice
+from voxtra.agent.ears import Ears
 from voxtra.media.audiosocket_transport import AudioSocketSettings
 from voxtra.media.line import Frame, Line, Offer, Transport
 from voxtra.media.rtp_line import RTPSettings
 from voxtra.media.transports import TransportSettings, open_transport
 from voxtra.media.websocket_transport import WebSocketSettings
+from voxtra.speech.base import VAD, VADStream
+from voxtra.speech.silero import SileroVAD
 from voxtra.speech.webrtc import WebRTCVAD
+from voxtra.turns import LISTENING, TextRules, TurnMachine
+from voxtra.turns.echo import EchoGuard
 
 UDP_BYTES = 172
 """RTP of 20 ms of ulaw."""
@@ -45,15 +52,69 @@ class Call:
         self.line.play(PLAYED[self._turn % len(PLAYED)])
 
 
+class Turns:
+    """What a conversation does with a frame: VAD, echo guard, turn machine, recogniser; and play one."""
+
+    def __init__(self, line: Line, vad: VAD) -> None:
+        self.line = line
+        self._vad = Counted(vad)
+        machine = TurnMachine(LISTENING, endpoint=TextRules())
+        self._turn = 0
+        self._ears = Ears(
+            line,
+            machine,
+            self._vad,
+            MockSTT(),
+            echo=EchoGuard(),
+            decide=lambda decision, now: None,
+            partial=lambda transcript: None,
+            failed=lambda error: None,
+        )
+        line.listen(self._play)
+
+    def _play(self, frame: Frame) -> None:
+        self._turn += 1
+        self.line.play(PLAYED[self._turn % len(PLAYED)])
+
+    @property
+    def voiced(self) -> int:
+        """Frames that the detector took for voice; the echo guard has them all for echo, which costs it most."""
+        return self._vad.voiced
+
+
+class Counted(VAD, VADStream):
+    """One line's detector, and how many frames it took for voice."""
+
+    name = "counted"
+
+    def __init__(self, vad: VAD) -> None:
+        self._vad = vad
+        self.voiced = 0
+
+    def open(self, *, rate: int) -> VADStream:
+        """The one stream."""
+        self._push = self._vad.open(rate=rate).push
+        return self
+
+    def push(self, pcm: bytes) -> float:
+        """20 ms."""
+        probability = self._push(pcm)
+        self.voiced += probability > 0.5
+        return probability
+
+
 class Lines:
     """Many lines of one transport."""
 
     def __init__(self, kind: str, count: int, peer: Child) -> None:
-        self._kind = kind
+        self._kind, _, ears = kind.partition("-")
+        self._vad: VAD | None = None
+        if ears:
+            self._vad = SileroVAD() if ears == "silero" else WebRTCVAD()
         self._count = count
         self._peer = peer
         self._transport: Transport | None = None
-        self.calls: list[Call] = []
+        self.calls: list[Call | Turns] = []
 
     async def open(self) -> None:
         transport = self._transport = open_transport(await self._settings())
@@ -61,7 +122,8 @@ class Lines:
         offers = [transport.offer() for _ in range(self._count)]
         answers = await self._answers(offers)
         for offer, answer in zip(offers, answers, strict=True):
-            self.calls.append(Call(await offer.connect(answer)))
+            line = await offer.connect(answer)
+            self.calls.append(Call(line) if self._vad is None else Turns(line, self._vad))
 
     async def _settings(self) -> TransportSettings:
         if self._kind == "rtp":

@@ -25,6 +25,8 @@ class Figure:
         value: the figure; None when it could not be measured, and ``note`` says why.
         unit: its unit.
         goal: the most it may be; None when there is no goal.
+        at_least: the goal is the least, instead.
+        headline: what it is called among the few figures that are shown once more at the end; "" for the others.
         note: what to know beside it.
         digits: after the decimal point.
         profile: where the time goes: entries with ``function`` and ``share`` of the CPU.
@@ -41,13 +43,17 @@ class Figure:
     profile: list[dict[str, Any]] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
     bench: str = ""
+    at_least: bool = False
+    headline: str = ""
 
     @property
     def met(self) -> bool | None:
         """Whether the goal was reached; None without a goal."""
         if self.goal is None:
             return None
-        return self.value is not None and self.value <= self.goal
+        if self.value is None:
+            return False
+        return self.value >= self.goal if self.at_least else self.value <= self.goal
 
     @property
     def text(self) -> str:
@@ -59,7 +65,7 @@ class Figure:
         """The goal and whether it was reached, as printed."""
         if self.goal is None:
             return ""
-        return f"≤ {self.goal:g} {'✓' if self.met else 'missed'}"
+        return f"{'≥' if self.at_least else '≤'} {self.goal:g} {'✓' if self.met else 'missed'}"
 
 
 def percentile(values: Sequence[float], share: float) -> float:

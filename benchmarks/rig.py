@@ -12,8 +12,10 @@ from voxtra.testing.phone import Phone
 
 
 @contextlib.asynccontextmanager
-async def rig(*arguments: str, transport: str = "websocket") -> AsyncIterator[tuple[PrivateAsterisk, Child]]:
-    """A running Asterisk, and a worker whose app takes its calls."""
+async def rig(
+    *arguments: str, transport: str = "websocket", module: str = "benchmarks.worker"
+) -> AsyncIterator[tuple[PrivateAsterisk, Child]]:
+    """A running Asterisk, and a worker (``module``) whose app takes its calls."""
     async with PrivateAsterisk() as asterisk:
         environment = {
             "VOXTRA_ARI_URL": asterisk.ari_url,
@@ -21,7 +23,7 @@ async def rig(*arguments: str, transport: str = "websocket") -> AsyncIterator[tu
             "VOXTRA_ARI_PASSWORD": asterisk.ari_password,
             "VOXTRA_MEDIA_TRANSPORT": transport,
         }
-        async with Child("benchmarks.worker", *arguments, env=environment) as worker:
+        async with Child(module, *arguments, env=environment) as worker:
             await worker.ask("start", deadline_s=120)
             yield asterisk, worker
             await worker.ask("stop", deadline_s=30)

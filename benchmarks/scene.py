@@ -29,6 +29,7 @@ from voxtra.turns import (
     TurnMachine,
 )
 from voxtra.turns.echo import EchoGuard, levels_of
+from voxtra.turns.foreground import Foreground
 
 RATE = 8000
 FRAME = 160
@@ -96,6 +97,7 @@ class _Run:
         self.scene = scene
         self.frames = frames
         self.guard = EchoGuard()
+        self.foreground = Foreground()
         self.rules = TextRules(
             asked=lambda: scene.said, echo=lambda text: self.guard.is_own(text, scene.said)
         )
@@ -143,7 +145,10 @@ class _Run:
             pcm = self._receive(number)
             probability = self.vad.push(pcm)
             if scene.guard:
-                probability = self.guard.hear(probability, levels_of(pcm, FRAME * 2)[0], now)
+                level = levels_of(pcm, FRAME * 2)[0]
+                probability = self.guard.hear(probability, level, now)
+                learn = not self.guard.beside_agent
+                probability = self.foreground.hear(probability, level, learn=learn)
             self._hear(pcm)
             self._act(self.machine.frame(probability, now), now)
             if self.due is not None and now >= self.due:

@@ -39,6 +39,7 @@ class Situation:
         at_ms: when it begins.
         echo_db, delay_ms: what the line returns of the agent.
         level_db: of the caller, relative to the agent.
+        beside_db: level of somebody else who talks all the while, relative to the caller; None: nobody does.
     """
 
     group: str
@@ -53,6 +54,7 @@ class Situation:
     delay_ms: int = 120
     level_db: float = 0.0
     noise_db: float = field(default=-62.0)
+    beside_db: float | None = None
 
 
 SENTENCES = (
@@ -72,7 +74,10 @@ HESITATIONS = (
     ("I have a question about", "my last invoice."), ("We are looking for a", "hotel near the station."),
     ("I wanted to ask if", "you are open on Sunday."), ("It is for two adults and", "three children."),
     ("I think the problem is with the", "router in the kitchen."), ("I'd like to speak to", "the manager please."),
-    ("Well, um,", "I am not sure which one I need."),
+    ("Well, um,", "I am not sure which one I need."), ("Would it be possible to", "come a bit earlier?"),
+    ("The thing is that", "I have to work until five."), ("I was told that", "you also treat children."),
+    ("Could I get", "something on Wednesday?"), ("I've been a patient since", "two thousand and twelve."),
+    ("That depends on whether", "I get the day off."),
 )  # fmt: skip
 AFTER_ALL = (
     ("I want to change my order.", "I need the blue one instead."), ("My phone does not work.", "It broke yesterday."),
@@ -128,6 +133,10 @@ def _turns() -> Iterator[Situation]:
     for number, parts in enumerate(HESITATIONS):
         for pause_ms in (300, 500, 700, 900):
             yield Situation("hesitation", "turn", parts, pause_ms, voice=number % 3)
+    for number, text in enumerate(SENTENCES[:12]):
+        yield Situation(
+            "voices beside", "turn", (text,), voice=number % 3, beside_db=(-15.0, -20.0, -25.0)[number % 3]
+        )
     for number, parts in enumerate(AFTER_ALL):
         for pause_ms in (400, 700):
             yield Situation("one more thing", "turn", parts, pause_ms, voice=number % 3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import struct
 import sys
 import time
 from collections import deque
@@ -56,6 +57,7 @@ class Worker:
         self.ended = 0
         self.failed = 0
         self._lags: deque[float] = deque(maxlen=100_000)
+        self._delays: deque[float] = deque(maxlen=20_000)
         self._profiler: Profiler | None = None
         self._lag_task: asyncio.Task[None] | None = None
         self.app.default()(self.handle)
@@ -113,6 +115,18 @@ class Worker:
         self._lags.clear()
         return {"p50": percentile(lags, 0.5), "p99": percentile(lags, 0.99), "max": max(lags)} if lags else {}
 
+    async def probe(self) -> Answer:
+        """Open a socket that takes packets with the time (s, monotonic, a double) in front; its port."""
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Probe(self._delays), ("127.0.0.1", 0))
+        return {"port": transport.get_extra_info("sockname")[1]}
+
+    async def delays(self) -> Answer:
+        """How long those packets waited since it was asked last, ms."""
+        found = list(self._delays)
+        self._delays.clear()
+        return {"ms": found}
+
     async def profile(self, seconds: float) -> Answer:
         """Where the time goes."""
         return {"profile": await profiled(seconds)}
@@ -146,6 +160,15 @@ class Worker:
             due = time.monotonic() + 0.02
             await asyncio.sleep(0.02)
             self._lags.append(max(0.0, time.monotonic() - due))
+
+
+class _Probe(asyncio.DatagramProtocol):
+    def __init__(self, delays: deque[float]) -> None:
+        self._delays = delays
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        (sent,) = struct.unpack_from("!d", data)
+        self._delays.append((time.monotonic() - sent) * 1000)
 
 
 async def echo(call: CallSession) -> None:
@@ -202,7 +225,8 @@ def make_app(options: list[str]) -> VoxtraApp:
 
 async def main() -> None:
     worker = Worker(make_app(sys.argv[1:]))
-    names = ("start", "stop", "usage", "lag", "profile", "profile_start", "profile_stop", "play", "flush")
+    profiles = ("profile", "profile_start", "profile_stop")
+    names = ("start", "stop", "usage", "lag", "probe", "delays", *profiles, "play", "flush")
     await serve({name: getattr(worker, name) for name in names})
     await worker.stop()
 

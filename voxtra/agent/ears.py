@@ -22,6 +22,7 @@ from voxtra.turns import (
     TurnMachine,
 )
 from voxtra.turns.echo import SILENT, EchoGuard, levels_of
+from voxtra.turns.foreground import Foreground
 
 with warnings.catch_warnings():
     # Deprecated in the standard library since 3.11; from 3.13 the audioop-lts package gives the same module.
@@ -70,7 +71,8 @@ class Ears:
         decide: called with every decision of the turn machine, on the spot, and the time in ms.
         partial: called with every transcript that is not final.
         failed: called when the recogniser reports an error.
-        echo: learns what of the agent's sound comes back; None = nothing is taken for echo.
+        echo: learns what of the agent's sound comes back; None = nothing is taken for echo, or for voices in the
+            background.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Ears:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._echo = echo
+        self._foreground = Foreground()
         self._machine = machine
         self._decide = decide
         self._partial = partial
@@ -174,7 +177,10 @@ class Ears:
             return
         probability = self._vad.push(frame.pcm)
         if self._echo is not None:
-            probability = self._echo.hear(probability, level(frame.pcm), now)
+            loudness = level(frame.pcm)
+            probability = self._echo.hear(probability, loudness, now)
+            learn = not self._echo.beside_agent
+            probability = self._foreground.hear(probability, loudness, learn=learn)
         decisions = self._machine.frame(probability, now)
         if self._stt is not None:
             self._stt.push(frame.pcm)

@@ -18,13 +18,16 @@ from voxtra.evaluation.persona import converse
 from voxtra.evaluation.play import MakeLLM, from_events
 from voxtra.evaluation.played import Line, Played
 from voxtra.evaluation.scenario import Scenario
+from voxtra.evaluation.surroundings import LineSpec, Surroundings, add
 from voxtra.events import EventType, VoxtraEvent
+from voxtra.media.resample import resample
 from voxtra.session import CallSession
 from voxtra.speech.base import LLM
 from voxtra.testing.asterisk import PrivateAsterisk
 from voxtra.testing.fake_errors import ExpectationError
 from voxtra.testing.fake_llm import ScriptedLLM
 from voxtra.testing.phone import PhoneCall, PhoneError
+from voxtra.testing.rtp import ulaw_to_pcm
 from voxtra.testing.talking_phone import RATE, TestPhone
 
 STAY_S = 30.0
@@ -34,6 +37,8 @@ AFTER_S = 10.0
 LIMIT_S = 600.0
 """Longest call."""
 NOISE_PEAK = 6000
+OTHER_RATE = 9200
+"""Sound at 8 kHz that is taken for sound at this rate is heard higher and quicker: another person's voice."""
 APP_NAME = "voxtra"
 """In the Asterisk's dialplan; an app goes by it while it is evaluated."""
 
@@ -105,6 +110,7 @@ async def _call(scenario: Scenario, phone: TestPhone, watch: _Watch, make_llm: M
         return Played(failure=f"the call was not answered: {error}")
     person = LivePerson(phone, call, watch)
     try:
+        await _surround(phone, call, scenario.line)
         async with asyncio.timeout(LIMIT_S):
             if scenario.persona is not None and make_llm is not None:
                 await converse(person, scenario.persona, make_llm())
@@ -130,6 +136,22 @@ async def _call(scenario: Scenario, phone: TestPhone, watch: _Watch, make_llm: M
     else:
         played.state, played.metadata = str(session.state), dict(session.metadata)
     return played
+
+
+async def _surround(phone: TestPhone, call: PhoneCall, line: LineSpec) -> None:
+    """Let the telephone pick up more than its owner."""
+    if line.quiet:
+        return
+    now = asyncio.get_running_loop().time
+    talk = _somebody_else(await phone.spoken(line.background)) if line.background.strip() else b""
+    room = Surroundings(line, talk)
+    call.on_packet = lambda packet: room.hear(ulaw_to_pcm(packet.payload), packet.time)
+    call.microphone = lambda pcm: add(pcm, room.beside(now()))
+
+
+def _somebody_else(pcm: bytes) -> bytes:
+    """The same words in another voice: higher and quicker."""
+    return resample(pcm, OTHER_RATE, RATE)
 
 
 class _Watch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 from voxtra.app import VoxtraApp
@@ -9,6 +10,7 @@ from voxtra.evaluation.caller import first_line, perform
 from voxtra.evaluation.persona import converse
 from voxtra.evaluation.played import Line, Played
 from voxtra.evaluation.scenario import Scenario
+from voxtra.evaluation.surroundings import LineSpec, Surroundings
 from voxtra.events import AgentResponseEvent, CallEndedEvent, EventType, UserTranscriptEvent, VoxtraEvent
 from voxtra.speech.base import LLM
 from voxtra.testing.fake_call import FakeCall
@@ -16,6 +18,7 @@ from voxtra.testing.fake_errors import ExpectationError
 from voxtra.testing.fake_llm import ScriptedLLM
 from voxtra.testing.fake_result import CallResult
 from voxtra.testing.fake_run import run_call
+from voxtra.testing.fake_sound import spoken
 
 MakeLLM = Callable[[], LLM]
 
@@ -30,8 +33,11 @@ def play_text(scenario: Scenario, app: VoxtraApp, make_llm: MakeLLM | None = Non
         ConfigurationError: the app can't start.
     """
     failures: list[str] = []
+    around: list[asyncio.Future[None]] = []
 
     async def caller(call: FakeCall) -> None:
+        if not scenario.line.quiet:
+            around.append(asyncio.ensure_future(call.surround(_beside(scenario.line))))
         try:
             if scenario.persona is not None:
                 assert make_llm is not None
@@ -57,6 +63,18 @@ def play_text(scenario: Scenario, app: VoxtraApp, make_llm: MakeLLM | None = Non
     except ExpectationError as error:
         return Played(failure=first_line(error))
     return _played(result, "; ".join(failures))
+
+
+def _beside(line: LineSpec) -> Callable[[bytes], bytes]:
+    """The background's words are no words here: nobody understands them."""
+    now = asyncio.get_running_loop().time
+    room = Surroundings(line, spoken(line.background))
+
+    def beside(heard: bytes) -> bytes:
+        room.hear(heard, now())
+        return room.beside(now())
+
+    return beside
 
 
 def _played(result: CallResult, failure: str) -> Played:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from voxtra.errors import ConfigurationError
 from voxtra.evaluation.steps import Step, read_step
+from voxtra.evaluation.surroundings import LineSpec
 from voxtra.speech.base import ToolCall, Usage
 
 SUFFIXES = (".yaml", ".yml")
@@ -155,6 +156,7 @@ class Scenario(_Strict):
         persona: or who a language model plays.
         llm: replies of the app's model, one for each request; None: its own model answers.
         prompts: lengths of prompts, s.
+        line: what the caller's line is like: echo, voices in the background.
         endpoints: what becomes of calls that the app places, ``{PJSIP/anna: busy}``.
         expect: what must be so.
         judge: statements about the conversation that a language model finds true.
@@ -170,6 +172,7 @@ class Scenario(_Strict):
     persona: Persona | None = None
     llm: tuple[Annotated[ScriptedReply, BeforeValidator(_reply)], ...] | None = None
     prompts: dict[str, float | None] = {}
+    line: LineSpec = LineSpec()
     endpoints: dict[str, str] = {}
     expect: Expect = Expect()
     judge: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
@@ -252,6 +255,7 @@ def _scenario(file: Path, given: object) -> Scenario:
 
 _INSIDE: dict[str, type[BaseModel]] = {
     "expect": Expect, "persona": Persona, "llm": ScriptedReply, "tools": ExpectedTool,
+    "line": LineSpec,
 }  # fmt: skip
 
 

@@ -59,6 +59,8 @@ class FakeCall:
         self._cause = 0
         self._up_at = 0.0
         self._greets = channel.endpoint is not None  # who is called says hello, who calls hears it
+        self._sending = False
+        self._hearing = bytes(FRAME_BYTES)
 
     def __repr__(self) -> str:
         return f"<FakeCall {self.caller_id} -> {self.number}, {self.now:.2f} s>"
@@ -248,6 +250,22 @@ class FakeCall:
         await self._ready("make a noise")
         await self._send(hum(seconds))
 
+    async def surround(self, beside: Callable[[bytes], bytes]) -> None:
+        """Send what the telephone picks up beside its owner, until the call is over; run it in a task.
+
+        While the owner speaks or makes a noise, that alone is sent.
+
+        Args:
+            beside: called each 20 ms with what is heard meanwhile (PCM), returns what is picked up.
+        """
+        await self._ready("be beside anything")
+        while not self.is_over:
+            heard, self._hearing = self._hearing, bytes(FRAME_BYTES)
+            pcm = beside(heard)
+            if any(pcm) and not self._sending:
+                self._asterisk.sound(self._channel, pcm)
+            await asyncio.sleep(FRAME_S)
+
     async def _speak(self, text: str, confidence: float | None) -> None:
         began = self._loop.time()
         said = self._story.caller(text, began)
@@ -257,11 +275,15 @@ class FakeCall:
     async def _send(self, pcm: bytes) -> bool:
         """Sound at its own pace; False when the call ended meanwhile."""
         pcm += bytes(-len(pcm) % FRAME_BYTES)
-        for at in range(0, len(pcm), FRAME_BYTES):
-            if self.is_over:
-                return False
-            self._asterisk.sound(self._channel, pcm[at : at + FRAME_BYTES])
-            await asyncio.sleep(FRAME_S)
+        self._sending = True
+        try:
+            for at in range(0, len(pcm), FRAME_BYTES):
+                if self.is_over:
+                    return False
+                self._asterisk.sound(self._channel, pcm[at : at + FRAME_BYTES])
+                await asyncio.sleep(FRAME_S)
+        finally:
+            self._sending = False
         return True
 
     def _check_words(self, verb: str, text: object, confidence: float | None) -> None:
@@ -349,6 +371,7 @@ class FakeCall:
 
     def hear(self, pcm: bytes) -> None:
         """20 ms of sound."""
+        self._hearing = pcm
         if not self._ears.music:
             self._ears.hear(pcm)
 

@@ -46,6 +46,7 @@ class PhoneMedia(asyncio.DatagramProtocol):
         self.malformed = 0
         self.on_packet: Callable[[Packet], None] | None = None
         self.on_digit: Callable[[str], None] | None = None
+        self.microphone: Callable[[bytes], bytes] | None = None
 
     @classmethod
     async def open(cls, host: str) -> PhoneMedia:
@@ -170,7 +171,10 @@ class PhoneMedia(asyncio.DatagramProtocol):
         else:
             frame = bytes(self._queue[:FRAME])
             del self._queue[:FRAME]
-            self._send_sound(frame.ljust(FRAME, b"\xff"))
+            frame = frame.ljust(FRAME, b"\xff")
+            if self.microphone is not None:
+                frame = rtp.pcm_to_ulaw(self.microphone(rtp.ulaw_to_pcm(frame)))
+            self._send_sound(frame)
         if not self.playing:
             self._settle()
 

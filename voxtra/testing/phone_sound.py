@@ -62,6 +62,16 @@ class CallSound:
     def on_digit(self, callback: Callable[[str], None] | None) -> None:
         self._media.on_digit = callback
 
+    @property
+    def microphone(self) -> Callable[[bytes], bytes] | None:
+        """Gets each 20 ms of what is played into the call (PCM, silence included), returns what is sent instead: the
+        place to mix in echo or noise."""
+        return self._media.microphone
+
+    @microphone.setter
+    def microphone(self, callback: Callable[[bytes], bytes] | None) -> None:
+        self._media.microphone = callback
+
     def play(self, pcm: bytes) -> None:
         """Queue sound. It is sent as PCMU, a frame every 20 ms; silence is sent when nothing waits.
 

@@ -62,6 +62,11 @@ class TestPhone(Phone):
             MissingExtraError: there is no ``tts``, and the embedded one is not installed.
             TTSError: it failed.
         """
+        call.play(await self.spoken(text))
+        await call.played()
+
+    async def spoken(self, text: str) -> bytes:
+        """``text`` as sound, 16-bit mono PCM at 8 kHz. Raises as ``says``."""
         if text not in self._said:
             if self._tts is None:
                 self._tts = load_as(TTS, "local")
@@ -69,8 +74,7 @@ class TestPhone(Phone):
             async for speech in self._tts.synthesize(text):
                 spoken += resample(speech.pcm, speech.rate, RATE)
             self._said[text] = spoken
-        call.play(self._said[text])
-        await call.played()
+        return self._said[text]
 
 
 def _the_one() -> PrivateAsterisk:

@@ -133,6 +133,11 @@ class EchoGuard:
         self._background = SILENT
         self._louder: deque[bool] = deque([False] * 8, 8)
 
+    @property
+    def beside_agent(self) -> bool:
+        """True while the agent is heard, and for as long afterwards as its echo may last."""
+        return self._audible_ago <= DELAYS
+
     # ---- what is sent
 
     def played(self, levels: Iterable[float]) -> None:

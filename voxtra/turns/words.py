@@ -70,12 +70,13 @@ _DIGITS = frozenset({name for name, value in NUMBERS.items() if value < 10} | {"
 ENGLISH = Words(
     hanging=_set(
         "a an the and or but because if my your our their whose when while than unless although "
-        "i'm i'll we're they're i've we've gonna which very every each some any both either neither"
+        "i'm i'll we're they're i've we've gonna which whether very every each some any both "
+        "either neither"
     ),
     hanging_unless_asked=_set(
         "to of for with at in on from by about into is are was were am be been am would could should can "
         "will have has had do does did don't want need like get i we he she they that's it's there's what's "
-        "between until till before after under over around near called named"
+        "between since until till before after under over around near called named"
     ),
     fillers=_set("um uh er erm hmm uhm em ah eh umm uhh mmm"),
     unfinished=(
@@ -86,6 +87,10 @@ ENGLISH = Words(
         r"(?:let me|let's) (?:see|think|check|look|have a look)",
         r"(?:hold on|one moment|one second|just a (?:moment|second|minute)|give me a (?:moment|second))",
         r"(?:kind|sort|type|lot|couple|number|part|because|instead|out) of",
+        r"(?:thing|problem|point|issue|trouble|reason|fact) (?:is|was) that",
+        r"(?:told|informed)(?: me| us)? that",
+        r"(?:sure|sorry|afraid|worried|possible|glad) that",
+        r"(?:possible|able|okay|easier|better) to",
         r"(?:you know|i mean|as well as|such as|so that|in order|due)",
         r"(?:it's|that's|this is|there's|here's|there is|there are|it is|that is)",
         r"(?:calling|asking|looking|waiting|apply|pay|ask) (?:about|for|from|because)",
@@ -95,6 +100,8 @@ ENGLISH = Words(
         r"(?:(?:hi|hello|well|so|okay|yes|and|but) )*"
         r"(?:(?:can|could|would|will) you(?: please)?(?: tell me| give me| send me| help me with)?(?: the)?|"
         r"(?:can|could|would|will|do|does|did|are|is|have|may|should) (?:you|i|we|they|it|there)(?: please)?|"
+        r"(?:would|will|is) it (?:be )?(?:possible|okay|easier|better)(?: for (?:me|us))?(?: to| if)?|"
+        r"(?:can|could|may) (?:i|we) (?:get|have|make|book|order|change|cancel)|"
         r"what about|how about|what if|i was wondering|i wanted to ask|i have a question|the reason is)"
     ),
     finished=(
@@ -107,6 +114,7 @@ ENGLISH = Words(
         r"(?:come|log|go|carry|move|switch|turn|put me|sign) (?:in|on)",
         r"what (?:it|that|this) (?:is|was|does)",
         r"as well",
+        r"ever since",
     ),
     answers=_set(
         "yes yeah yep yup no nope nah sure correct right absolutely definitely exactly certainly okay ok "
