@@ -1,6 +1,15 @@
 """A conversation: line, speech and turns joined; agents, their tools, and what was really heard."""
 
-from voxtra.agent.agent import Agent, change_language, current_time, end_call, handoff, press_keys, transfer
+from voxtra.agent.agent import (
+    Agent,
+    Transfer,
+    change_language,
+    current_time,
+    end_call,
+    handoff,
+    press_keys,
+    transfer,
+)
 from voxtra.agent.conversation import Conversation, ConversationResult
 from voxtra.agent.mcp import MCPTools
 from voxtra.agent.tools import Tool, tool
@@ -11,6 +20,7 @@ __all__ = [
     "ConversationResult",
     "MCPTools",
     "Tool",
+    "Transfer",
     "change_language",
     "current_time",
     "end_call",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from voxtra.agent.mcp import MCPTools
@@ -13,6 +13,25 @@ from voxtra.agent.tools import Tool, ToolLike, tools_of
 from voxtra.errors import CallError, ConfigurationError
 from voxtra.speech.base import LLM, SpeechToSpeech
 from voxtra.turns import TurnDetection
+
+
+@dataclass(slots=True, frozen=True)
+class Transfer:
+    """Where a call goes when its agent has failed.
+
+    Attributes:
+        to: an alias of the agent's :func:`transfer` tool, or an endpoint: ``"PJSIP/desk"``, ``"+4420..."``.
+        timeout: how long it may ring, s.
+    """
+
+    to: str
+    timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.to, str) or not self.to.strip():
+            raise ConfigurationError(f"Transfer(to={self.to!r}): an alias or an endpoint, like 'PJSIP/desk'")
+        if not self.timeout > 0:
+            raise ConfigurationError(f"Transfer(timeout={self.timeout!r}): seconds, more than 0")
 
 
 @dataclass(kw_only=True)
@@ -36,11 +55,12 @@ class Agent:
         filler: said when a reply or a tool is late. Several are used in turn.
         filler_after_s: from when on it is late.
         idle_s: silence of the caller after which the next of ``idle_reprompts`` is said.
-        idle_reprompts: then ``goodbye`` is said, and the call hung up.
+        idle_reprompts: said one by one; then ``goodbye``, and the conversation ends with ``silence``.
         goodbye: said before the conversation is ended for silence or for its length; "" says nothing.
         max_duration_s: the conversation's longest duration; None = without end.
         apology: said when the model or the voice failed.
         max_failures: after so many in a row the conversation ends with ``failed``.
+        on_failure: what becomes of the call then: a :class:`Transfer`, ``"hangup"``, or None: ``converse`` returns.
         reply_s: longest wait for the first word of a reply, s.
         max_tool_rounds: how often in one turn results may go back to the model.
         max_tool_calls: budget of one conversation.
@@ -66,6 +86,7 @@ class Agent:
     max_duration_s: float | None = None
     apology: str = "I am sorry, I did not catch that. Could you say it again?"
     max_failures: int = 2
+    on_failure: Transfer | Literal["hangup"] | None = None
     reply_s: float = 15.0
     max_tool_rounds: int = 5
     max_tool_calls: int = 50
@@ -84,6 +105,10 @@ class Agent:
             raise ConfigurationError(
                 f"Agent(realtime={self.realtime!r}): a SpeechToSpeech provider, True or False"
             )
+        if not (self.on_failure in (None, "hangup") or isinstance(self.on_failure, Transfer)):
+            raise ConfigurationError(
+                f"Agent(on_failure={self.on_failure!r}): Transfer('...'), 'hangup' or None"
+            )
         if self.turn_detection is not None:
             self.turn_detection = TurnDetection.of(self.turn_detection)
         self.by_name = tools_of(self.tools)
@@ -94,6 +119,10 @@ class Agent:
             return self.voice
         tag = language or ""
         return self.voice.get(tag) or self.voice.get(tag.replace("_", "-").split("-")[0])
+
+    def endpoint_of(self, to: str) -> str:
+        """What an alias of its :func:`transfer` tools stands for; ``to`` itself when it is none."""
+        return next((t.destinations[to] for t in self.by_name.values() if to in t.destinations), to)
 
     async def load_tools(self) -> None:
         """Have the tools of the MCP servers among its own. Raises SessionError."""
@@ -148,6 +177,7 @@ def transfer(destinations: Mapping[str, str], *, timeout: float = 30) -> Tool:
         description=f"Connect the caller with somebody else. Destinations: {names}.",
         terminal=True,
         timeout_s=timeout + 15,
+        destinations=destinations,
     )
 
 

@@ -10,11 +10,11 @@ import logging
 from dataclasses import dataclass
 from typing import Protocol
 
-from voxtra.agent.agent import Agent, Handoff
+from voxtra.agent.agent import Agent, Handoff, Transfer
 from voxtra.agent.cascade import Cascade
 from voxtra.agent.realtime_agent import RealtimeAgent
 from voxtra.agent.stage import ConversationEnd, ConversationResult, Over, Stage
-from voxtra.errors import CallEndedError, PipelineNotConfiguredError, SessionError
+from voxtra.errors import CallEndedError, PipelineNotConfiguredError, SessionError, VoxtraError
 from voxtra.speech.base import LLM, SpeechToSpeech
 
 __all__ = ["Conversation", "ConversationEnd", "ConversationResult", "Engines"]
@@ -171,6 +171,8 @@ class Conversation:
         try:
             await self._talk()
         except Over as over:
+            if over.reason == "failed":
+                await self._way_out()
             result.reason = self._stage.verdict(over.reason)
         except CallEndedError:
             result.reason = self._stage.verdict("hangup")
@@ -181,6 +183,21 @@ class Conversation:
             result.discarded = drafts.discarded - discarded
             self.close()
         return result
+
+    async def _way_out(self) -> None:
+        """What the agent has for a call that it failed on."""
+        way, call = self._agent.on_failure, self._stage.call
+        if way is None or not call.is_active:
+            return
+        try:
+            if not isinstance(way, Transfer):
+                await call.hangup()
+            elif not await call.transfer_to(self._agent.endpoint_of(way.to), timeout=way.timeout):
+                log.warning("%s: nobody at %s either", self._agent.name, way.to)
+        except CallEndedError:
+            pass  # the caller was faster
+        except VoxtraError as error:
+            self._stage.fail(error)
 
     def close(self) -> None:
         """It is over, also when it never began. Idempotent."""

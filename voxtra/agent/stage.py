@@ -82,6 +82,12 @@ class Face(Protocol):
     async def bridged(self) -> None:
         """Wait until it shares none."""
 
+    async def hangup(self) -> None:
+        """End it."""
+
+    async def transfer_to(self, endpoint: str, *, timeout: float = 30) -> object:
+        """Hand it to somebody else; what it returns is true when that succeeded."""
+
 
 @dataclass(slots=True)
 class Over(Exception):

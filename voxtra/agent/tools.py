@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args, overload
 
@@ -48,6 +48,7 @@ class Tool:
         terminal: the conversation ends with it (hang up, transfer): it waits until the reply was heard.
         timeout_s: how long it may take.
         filler: what is said when it takes longer than the agent's patience; "" = the agent's own filler.
+        destinations: for a tool that transfers: whom it knows, alias → endpoint.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class Tool:
         terminal: bool = False,
         timeout_s: float = 30.0,
         filler: str = "",
+        destinations: Mapping[str, str] | None = None,
     ) -> None:
+        self.destinations = dict(destinations or {})
         self.function = function
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self.description = description or inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0]

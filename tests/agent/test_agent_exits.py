@@ -1,0 +1,83 @@
+"""What becomes of a call whose agent has failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from voxtra import CallSession, VoxtraApp
+from voxtra.agent.agent import Agent, Transfer, transfer
+from voxtra.agent.conversation import ConversationResult
+from voxtra.errors import ConfigurationError, LLMError
+from voxtra.testing import FakeCall, ScriptedLLM, ScriptedRealtime, run_call
+
+
+def failed(agent: Agent, caller: Any, **options: Any) -> tuple[ConversationResult, bool]:
+    """A conversation with a model that is down; whether the call outlived it."""
+    results: list[tuple[ConversationResult, bool]] = []
+    down = LLMError("it is down")
+    app = VoxtraApp(
+        stt="local", tts="local", llm=ScriptedLLM([down, down]), realtime=ScriptedRealtime([down, down])
+    )
+
+    @app.default()
+    async def handler(call: CallSession) -> None:
+        talk = await call.converse(agent)
+        results.append((talk, call.is_active))
+
+    run_call(app, caller, **options)
+    return results[0]
+
+
+async def anna(call: FakeCall) -> None:
+    await call.says("Anna speaking.")
+    await call.hangs_up()
+
+
+@pytest.mark.proves("field 8")
+@pytest.mark.parametrize("realtime", [True, False])
+@pytest.mark.parametrize("to", ["anna", "PJSIP/anna"])
+def test_a_person_takes_over_after_the_apology(realtime: bool, to: str) -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.says("Is anybody there?")
+        await call.hears("Could you say it again")
+        if not realtime:
+            await call.says("Is anybody there?")
+            await call.hears("Could you say it again")
+        await call.hears("Anna speaking")
+        await call.ended()
+
+    tools = [transfer({"anna": "PJSIP/anna"})]
+    agent = Agent(realtime=realtime, tools=tools, on_failure=Transfer(to))
+    talk, _ = failed(agent, caller, endpoints={"PJSIP/anna": anna})
+    assert (talk.reason, talk.failures) == ("transferred", 2)
+
+
+def test_hung_up() -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.says("Is anybody there?")
+        assert await call.ended() == "app"
+
+    talk, active = failed(Agent(realtime=False, max_failures=1, on_failure="hangup"), caller)
+    assert (talk.reason, active) == ("failed", False)
+
+
+@pytest.mark.parametrize("way", [Transfer("PJSIP/anna"), Transfer("a b c"), None])
+def test_when_nobody_answers_the_handler_has_the_call(way: Transfer | None) -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.says("Is anybody there?")
+        await call.ended()
+
+    agent = Agent(realtime=False, max_failures=1, on_failure=way)
+    talk, active = failed(agent, caller, endpoints={"PJSIP/anna": "busy"})
+    assert (talk.reason, active) == ("failed", True)
+
+
+def test_what_is_no_way_out() -> None:
+    with pytest.raises(ConfigurationError, match="on_failure='leave'"):
+        Agent(on_failure="leave")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="alias or an endpoint"):
+        Transfer(" ")
+    with pytest.raises(ConfigurationError, match="seconds"):
+        Transfer("PJSIP/anna", timeout=0)
