@@ -172,7 +172,7 @@ class Conversation:
             await self._talk()
         except Over as over:
             if over.reason == "failed":
-                await self._way_out()
+                over.reason = await self._way_out()
             result.reason = self._stage.verdict(over.reason)
         except CallEndedError:
             result.reason = self._stage.verdict("hangup")
@@ -184,20 +184,23 @@ class Conversation:
             self.close()
         return result
 
-    async def _way_out(self) -> None:
+    async def _way_out(self) -> ConversationEnd:
         """What the agent has for a call that it failed on."""
         way, call = self._agent.on_failure, self._stage.call
         if way is None or not call.is_active:
-            return
+            return "failed"
         try:
             if not isinstance(way, Transfer):
                 await call.hangup()
-            elif not await call.transfer_to(self._agent.endpoint_of(way.to), timeout=way.timeout):
+            elif await call.transfer_to(self._agent.endpoint_of(way.to), timeout=way.timeout):
+                return "transferred"
+            else:
                 log.warning("%s: nobody at %s either", self._agent.name, way.to)
         except CallEndedError:
             pass  # the caller was faster
         except VoxtraError as error:
             self._stage.fail(error)
+        return "failed"
 
     def close(self) -> None:
         """It is over, also when it never began. Idempotent."""
