@@ -32,7 +32,7 @@ async def test_construct_originate_with_an_agent_and_get(asterisk: PrivateAsteri
         assert (now.sid, now.status, now.started_at) == (call.sid, "in_progress", call.started_at)
         await aside(now.hangup)
         await far.ended()
-        assert (await aside(call.refresh)).status == "completed"
+        assert await it.reached(call, "completed")
     assert came == ["assistant came", "assistant went"]
 
 
@@ -64,7 +64,7 @@ async def test_transfer_to_a_number_a_bare_string_and_an_agent(asterisk: Private
             await aside(call.hangup)
             await far.ended()
             await third.ended()
-            assert (await aside(call.refresh)).status == "completed"
+            assert await it.reached(call, "completed")
             assert call.sid == sid
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from app_rig import Rig, running
-from relay_rig import Ears
+from relay_rig import Ears, tone
 
-from voxtra import CallSession
+from voxtra import AudioChunk, AudioCodec, CallSession
 from voxtra.api import Api
 from voxtra.relay.coding import FrameEncoder
 from voxtra.testing.asterisk import PrivateAsterisk
@@ -96,14 +97,15 @@ async def served(
     asterisk: PrivateAsterisk, agents: dict[str, Any] | None = None, **options: Any
 ) -> AsyncIterator[Served]:
     """An app with agents by id; afterwards nothing is left behind."""
-    api = Api(port=0, keys=FixedKeys(), trunks=[TRUNK], caps=CAPS)
-    async with running(asterisk, api=api, **options) as rig:
-        for name, agent in (agents or {}).items():
-            rig.app.agents[name] = agent
-        async with TestPhone(asterisk, user="phone2", register=True) as phone:
-            with Voice(base_url=api.url, api_key="full", org_id="org_abc") as v:
-                yield Served(rig, api.url, v, phone)
-                await asyncio.to_thread(v.close)
+    with tempfile.TemporaryDirectory() as folder:
+        api = Api(port=0, keys=FixedKeys(), trunks=[TRUNK], caps=CAPS, relay_key=f"{folder}/relay.pem")
+        async with running(asterisk, api=api, **options) as rig:
+            for name, agent in (agents or {}).items():
+                rig.app.agents[name] = agent
+            async with TestPhone(asterisk, user="phone2", register=True) as phone:
+                with Voice(base_url=api.url, api_key="full", org_id="org_abc") as v:
+                    yield Served(rig, api.url, v, phone)
+                    await asyncio.to_thread(v.close)
 
 
 class Tapped(Ears):
@@ -123,17 +125,18 @@ def packets(form: AudioFormat, pcm: bytes, rate: int = 8000) -> list[bytes]:
 
 
 class Hums:
-    """An agent that hums one tone until it is told to leave."""
+    """An agent that hums, by the line as every real one, until it is told to leave."""
 
-    def __init__(self, name: str, came: list[str], file: str = "hello-world") -> None:
+    def __init__(self, name: str, came: list[str], hz: float = 1000) -> None:
         self.name = name
         self.came = came
-        self.file = file
+        self.sound = tone(hz, 0.5)
 
     async def __call__(self, call: CallSession) -> None:
         self.came.append(f"{self.name} came")
         try:
             while True:
-                await call.play_file(self.file)
+                await call.send_audio(AudioChunk(self.sound, sample_rate=8000, codec=AudioCodec.PCM_S16LE))
+                await asyncio.sleep(0.5)
         finally:
             self.came.append(f"{self.name} went")

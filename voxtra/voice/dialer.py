@@ -51,8 +51,7 @@ class Dialer:
         if not grant.websocket:
             raise VoiceError("the relay has no WebSocket", code="NETWORK")
         return await WebSocketLink.connect(
-            self._http.session, grant.websocket, self._request.sid, grant.token, self._request.role, self._fmt,
-            grant.fingerprints,
+            self._http.session, grant.websocket, self._request.sid, grant.token, self._request.role, self._fmt
         )  # fmt: skip
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Literal, Protocol, TypeAlias
+from urllib.parse import urlencode
 
-from voxtra.wire import SoundFrame
+from voxtra.wire import AudioFormat, Role, SoundFrame
 
-Transport: TypeAlias = Literal["auto", "websocket"]
+Transport: TypeAlias = Literal["auto", "quic", "websocket"]
+"""``auto``: QUIC where moq-rs is installed and the relay is reached by it, else the WebSocket."""
 
 
 class LinkEnded(Exception):
@@ -32,3 +34,15 @@ class Link(Protocol):
 
     async def close(self) -> None:
         """End it. Nothing is raised."""
+
+
+def address(url: str, sid: str, token: str, role: Role, fmt: AudioFormat) -> str:
+    """Where to connect for a call's sound; the same path and query whichever the transport."""
+    query = {
+        "tok": token,
+        "role": role,
+        "codec": fmt.codec,
+        "sampleRate": str(fmt.sample_rate),
+        "frameMs": str(fmt.frame_ms),
+    }
+    return f"{url.rstrip('/')}/voice/{sid}?{urlencode(query)}"

@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import json
 from typing import Self
-from urllib.parse import urlencode
 
 import aiohttp
 
 from voxtra.voice.errors import VoiceError
-from voxtra.voice.link import LinkEnded
+from voxtra.voice.link import LinkEnded, address
 from voxtra.wire import MAX_FRAME_BYTES, AudioFormat, Role, SoundFrame, pack, unpack
 
 CONNECT_S = 10.0
@@ -33,24 +32,20 @@ class WebSocketLink:
         token: str,
         role: Role,
         fmt: AudioFormat,
-        fingerprints: tuple[str, ...] = (),
     ) -> Self:
-        """Connect to the relay's ``url``; a certificate of those fingerprints is trusted, as are public ones.
+        """Connect to the relay's ``url``, ``wss://…`` or ``ws://…``.
 
         Raises:
             LinkEnded: the relay refused, final when it always would.
             VoiceError: NETWORK: it can't be reached, or is no relay.
         """
-        query = urlencode({"tok": token, "role": role, **_query(fmt)})
-        pin = aiohttp.Fingerprint(bytes.fromhex(fingerprints[0].replace(":", ""))) if fingerprints else True
         try:
             async with asyncio.timeout(CONNECT_S):
                 socket = await session.ws_connect(
-                    f"{url.rstrip('/')}/voice/{sid}?{query}",
+                    address(url, sid, token, role, fmt),
                     heartbeat=10,
                     max_msg_size=MAX_FRAME_BYTES + 1024,
                     compress=0,
-                    ssl=pin,
                 )
                 first = await socket.receive()
         except aiohttp.WSServerHandshakeError as error:
@@ -94,10 +89,6 @@ class WebSocketLink:
         with contextlib.suppress(TimeoutError, aiohttp.ClientError, ConnectionError):
             async with asyncio.timeout(1):
                 await self._socket.close()
-
-
-def _query(fmt: AudioFormat) -> dict[str, str]:
-    return {"codec": fmt.codec, "sampleRate": str(fmt.sample_rate), "frameMs": str(fmt.frame_ms)}
 
 
 def _ended(socket: aiohttp.ClientWebSocketResponse) -> LinkEnded:
