@@ -13,6 +13,7 @@ class _Link:
     def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
         self.near = near
         self.far = far
+        self.sent = 0
 
 
 class FaultProxy:
@@ -28,6 +29,11 @@ class FaultProxy:
         latency_s: added to every chunk, each way.
         swallow: True forwards what the client sends and throws the answers away (a lost acknowledgement).
         refuse: True resets new connections at once.
+        cuts: so many connections are reset, each once it has sent ``cut_after`` bytes.
+        answer: an HTTP status that new connections get instead of the server; 0 = none.
+        forwarded: bytes sent on to the server so far.
+        hits: how often what was wrong met somebody: connections refused, answered or reset, data held up or
+            thrown away.
         connections: how many were accepted so far.
     """
 
@@ -41,6 +47,11 @@ class FaultProxy:
         self.latency_s = 0.0
         self.swallow = False
         self.refuse = False
+        self.cuts = 0
+        self.cut_after = 1
+        self.answer = 0
+        self.forwarded = 0
+        self.hits = 0
         self.connections = 0
         self.port = 0
 
@@ -77,6 +88,7 @@ class FaultProxy:
     def reset(self) -> None:
         """Break all connections there are (RST)."""
         for link in self._links:
+            self.hits += not link.near.is_closing()
             for writer in (link.near, link.far):
                 writer.transport.abort()
         self._links.clear()
@@ -92,8 +104,12 @@ class FaultProxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self.connections += 1
+        self.hits += self.refuse or bool(self.answer)
         if self.refuse:
             writer.transport.abort()
+            return
+        if self.answer:
+            await self._answer(reader, writer)
             return
         try:
             far_reader, far = await asyncio.open_connection(*self._target)
@@ -103,19 +119,57 @@ class FaultProxy:
         link = _Link(writer, far)
         self._links.append(link)
         try:
-            await asyncio.gather(self._pump(reader, far, False), self._pump(far_reader, writer, True))
+            await asyncio.gather(self._pump(reader, far, link), self._pump(far_reader, writer, None))
         except asyncio.CancelledError:
             pass
         finally:
             for end in (writer, far):
                 end.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Say the status to whatever comes, once it has come: a server that closes before that resets."""
+        head = f"HTTP/1.1 {self.answer} Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+        try:
+            while True:
+                async with asyncio.timeout(0.1):
+                    if not await reader.read(65536):
+                        break
+        except TimeoutError:
+            pass
+        except OSError:
+            writer.transport.abort()
+            return
+        writer.write(head)
+        if writer.can_write_eof():
+            writer.write_eof()
+        try:
+            async with asyncio.timeout(0.5):
+                while await reader.read(65536):
+                    pass
+        except (TimeoutError, OSError):
+            pass
+        writer.close()
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: _Link | None
+    ) -> None:
+        """One way of a connection: what a client sends on ``link``; answers when that is None."""
+        answers = link is None
         try:
             while data := await reader.read(65536):
                 if self.latency_s:
                     await asyncio.sleep(self.latency_s)
+                self.hits += not self._flowing.is_set() or (answers and self.swallow)
                 await self._flowing.wait()
+                if link is not None:
+                    self.forwarded += len(data)
+                    link.sent += len(data)
+                    if self.cuts and link.sent >= self.cut_after:
+                        self.cuts -= 1
+                        self.hits += 1
+                        link.near.transport.abort()
+                        link.far.transport.abort()
+                        return
                 if not (answers and self.swallow):
                     writer.write(data)
                     await writer.drain()
