@@ -99,6 +99,9 @@ class ApiConfig(Settings):
         requests_per_second: of one key, averaged over two seconds.
         metrics_token: what ``/metrics`` asks for as a bearer; "" = it answers this machine alone.
         trunks: the ways out; without one no call can be placed.
+        trunks_file: file of the trunks that organisations make over REST.
+        endpoints: names of Asterisk's endpoints that such a trunk may go out by; none = only its own account.
+        provision: folder of the provisioner, for trunks with accounts (docs/provisioning.md); "" = no such trunks.
         caps: of every organisation; ``orgs`` has those that differ.
     """
 
@@ -117,6 +120,9 @@ class ApiConfig(Settings):
     requests_per_second: float = Field(50.0, gt=0, le=100_000)
     metrics_token: SecretStr = SecretStr("")
     trunks: list[ApiTrunk] = Field(default_factory=list)
+    trunks_file: str = Field("trunks.json", min_length=1)
+    endpoints: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]] = Field(default_factory=list)
+    provision: str = ""
     caps: ApiCaps = Field(default_factory=lambda: ApiCaps.model_validate({}))
     orgs: dict[Annotated[str, Field(pattern=_ORG)], ApiCaps] = Field(default_factory=dict)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from voxtra.config import ApiConfig
-from voxtra.errors import MissingExtraError, NotConnectedError
+from voxtra.errors import ConfigurationError, MissingExtraError, NotConnectedError
 
 try:
     import phonenumbers as _  # noqa: F401 - the gate's; said here what is missing
@@ -35,6 +35,7 @@ from voxtra.control.placing import Grant
 from voxtra.control.procedures import Procedures
 from voxtra.control.rest import CallRoutes
 from voxtra.control.server import ApiServer
+from voxtra.control.trunk_routes import TrunkRoutes
 from voxtra.control.vitals import Vitals
 from voxtra.relay.relay import Relay
 from voxtra.tokens import RelayKeys
@@ -42,6 +43,7 @@ from voxtra.wire import BridgeGrant, Role
 
 if TYPE_CHECKING:
     from voxtra.app import VoxtraApp
+    from voxtra.session import CallSession
 
 __all__ = ["Api"]
 
@@ -114,10 +116,15 @@ class Api:
         later(desk.close)
         app.middlewares.insert(0, desk.around)
         self._resources.callback(app.middlewares.remove, desk.around)
+        with contextlib.suppress(ConfigurationError):  # it has a default of its own
+            app.default()(_unrouted)
         doorman = Doorman(self._keys or KeyRing(Path(settings.keys)), settings.requests_per_second)
         grant = await self._open_relay(desk, settings) if settings.relay else None
         once = Idempotency(asyncio.get_running_loop().time)
-        table: Sequence[Operation] = CallRoutes(desk, grant, once).table()
+        table: Sequence[Operation] = (
+            *CallRoutes(desk, grant, once).table(),
+            *TrunkRoutes(desk.trunks).table(),
+        )
         if self._vitals is None:
             self._vitals = Vitals(app, settings.metrics_token.get_secret_value())
         vitals = await self._resources.enter_async_context(self._vitals)
@@ -158,6 +165,11 @@ class Api:
             )
 
         return grant
+
+
+async def _unrouted(call: CallSession) -> None:
+    """Where the app has no default: what no route takes is refused, but only after the API had a look at it."""
+    await call.hangup("unallocated")
 
 
 def _at(url: str | None, host: str | None) -> str | None:

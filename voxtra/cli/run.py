@@ -9,9 +9,10 @@ import typer
 
 from voxtra.cli import options
 from voxtra.cli.log import set_up_logging
-from voxtra.cli.serve import GraceOption, HealthOption, run_app, serving_options
+from voxtra.cli.serve import GraceOption, HealthOption, host_and_port, run_app, serving_options
 from voxtra.cli.target import load_app, parse_target
 from voxtra.cli.workers import Order, run_workers
+from voxtra.errors import ConfigurationError
 
 
 def command(
@@ -29,6 +30,15 @@ def command(
     listen: Annotated[
         str | None,
         typer.Option(metavar="[HOST:]PORT", help="Let Asterisk connect here.", show_default=False),
+    ] = None,
+    api: Annotated[
+        str | None,
+        typer.Option(
+            "--api",
+            metavar="[HOST:]PORT",
+            help="Serve the HTTP API there [default: api.port, none].",
+            show_default=False,
+        ),
     ] = None,
     log_level: options.LogLevelOption = "info",
     debug: options.DebugOption = False,
@@ -49,6 +59,7 @@ def command(
       voxtra run app:app
       voxtra run src/ivr.py:app --ari-url http://pbx.example:8088 --log-level debug
       voxtra run shop.phones:make_app()
+      voxtra run app:app --api 8080
       voxtra run app:app --workers 4 --health 8081 --grace 300
     """
     level = "debug" if debug else log_level
@@ -56,9 +67,16 @@ def command(
     given = options.ari_options(ari_url, ari_user, ari_password, app_name) | serving_options(grace, health)
     if listen is not None:
         given["asterisk.listen"] = listen
+    if api is not None:
+        host, port = host_and_port("--api", api)
+        given |= {"api.port": port, **({"api.host": host} if host else {})}
     if workers > 1:
         parse_target(target)
         shared = options.load_settings(config, given)
+        if shared.api.port is not None:
+            raise ConfigurationError(
+                "--workers with the HTTP API: each process would know its own calls alone; serve it from one process"
+            )
         set_up_logging(level, options.secrets_of(shared), shared.log)
         file = str(options.settings_file(config) or "")
         order = Order(target, file, given, grace, level, debug, workers)

@@ -34,6 +34,7 @@ STATUS_OF: dict[Outcome, CallStatus] = {
 """The status that an outcome shows as. ``cancelled``: hung up by us before the answer; ``unanswered``: an inbound
 call whose caller gave up."""
 
+NORMAL_CLEARING = 16
 _ORDER: tuple[CallStatus, ...] = ("dialing", "ringing", "in_progress")
 
 
@@ -120,7 +121,9 @@ class Call:
         elif isinstance(event, CallEndedEvent):
             self.media = dict(event.data.get("metrics", {}).get("media", {}))
             self.duration_s = event.duration_seconds
-            self.end(self._outcome(event), event.cause)
+            # a BYE without a Reason is a normal clearing (RFC 3398), which Asterisk leaves out
+            plain = event.reason == "hangup" and self.answered_at is not None
+            self.end(self._outcome(event), event.cause or (NORMAL_CLEARING if plain else 0))
         elif event.type is EventType.SESSION_DESTROYED:
             self.end("answered" if self.answered_at else "failed")  # no more than a word where it has ended
         elif (told := turn_event(event)) is not None and not self.is_over:

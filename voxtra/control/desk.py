@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
+from voxtra.ari import ARIClient
 from voxtra.config import ApiConfig
 from voxtra.control.agents import Agents, name_of
 from voxtra.control.call import Call
@@ -34,6 +37,12 @@ class CallingApp(Protocol):
 
     agents: dict[str, Registered]
 
+    @property
+    def app_name(self) -> str: ...  # noqa: D102
+
+    @property
+    def ari(self) -> ARIClient: ...  # noqa: D102
+
     async def originate(  # noqa: D102
         self, endpoint: str, *, caller_id: str, timeout: float, wait: bool
     ) -> CallSession: ...
@@ -50,12 +59,20 @@ class CallDesk:
     def __init__(self, app: CallingApp, settings: ApiConfig) -> None:
         self._app = app
         self._org = settings.org
-        self.trunks = Trunks(settings.trunks)
+        self.trunks = Trunks(
+            settings.trunks,
+            file=Path(settings.trunks_file),
+            endpoints=settings.endpoints,
+            provision=settings.provision,
+            ari=lambda: app.ari,
+            app_name=app.app_name,
+        )
         self.agents = Agents(app.agents)
         self.gate = Gate(_caps(settings.caps), {org: _caps(caps) for org, caps in settings.orgs.items()})
         self._calls: dict[str, Call] = {}
         self._running: dict[str, Running] = {}
         self._busy: set[Running] = set()
+        self._ended: deque[Call] = deque()
         self._work: set[asyncio.Task[None]] = set()
 
     # ---- reading
@@ -167,55 +184,54 @@ class CallDesk:
 
     async def around(self, session: CallSession, run: Callable[[CallSession], Awaitable[None]]) -> None:
         """Middleware: an inbound call is a call of ours too, and may be taken over."""
-        call = self._inbound(session)
-        if call is None:
+        owner, trunk = self.trunks.by_number(session.called_number) or (None, None)
+        data: Mapping[str, Any] = session.metadata
+        org = data.get("org") or owner or self._org
+        if org is None:
             await run(session)
             return
-        running = self._take(call, session, None)
-        call.became("ringing")
-        if session.is_active and session.duration:
-            call.became("in_progress")
-
-        async def handler() -> None:
-            await run(session)
-
-        await running.host(handler)
-
-    def _inbound(self, session: CallSession) -> Call | None:
-        data: Mapping[str, Any] = session.metadata
-        trunk = self.trunks.by_number(session.called_number)
-        org = data.get("org") or (trunk.org if trunk is not None else None) or self._org
-        if org is None:
-            return None
-        return Call(
+        call = Call(
             org=str(org),
             to=session.called_number,
             from_=session.caller_id,
             direction=CallDirection.INBOUND,
             trunk_id=trunk.id if trunk is not None else None,
         )
+        running = self._take(call, session, None)
+        call.became("in_progress" if session.duration else "ringing")
+        agent = data.get("agent") or (trunk.agent if trunk is not None else None)
+        if agent in self._app.agents:
+            await running.host_agent(str(agent))
+        else:
+            await running.host(lambda: run(session))
 
     # ---- keeping
 
     def _take(self, call: Call, session: CallSession, admission: Admission | None) -> Running:
         self._forget()
+        session.metadata.update(sid=call.sid, org=call.org)  # for the handler, and the call's record
         running = Running(call, session, self.agents, self._spawn)
         if admission is not None:
             running.bound(admission)
         self._calls[call.sid] = call
         self._running[call.sid] = running
         self._busy.add(running)
-        running.when(over=lambda: self._running.pop(call.sid, None), gone=lambda: self._busy.discard(running))
+        running.when(over=lambda: self._running.pop(call.sid, None), gone=lambda: self._gone(running))
         return running
+
+    def _gone(self, running: Running) -> None:
+        """Nobody is busy any more with a call that has ended."""
+        self._busy.discard(running)
+        self._ended.append(running.call)
 
     def _forget(self) -> None:
         """Drop what has ended long ago, or beyond what is kept."""
         oldest = datetime.now(UTC) - KEPT_FOR
-        over = [call for call in self._calls.values() if call.is_over]
-        surplus = len(over) - MAX_KEPT
-        for number, call in enumerate(over):
-            if number < surplus or (call.ended_at is not None and call.ended_at < oldest):
-                del self._calls[call.sid]
+        while self._ended:
+            ended_at = self._ended[0].ended_at
+            if len(self._ended) <= MAX_KEPT and ended_at is not None and ended_at > oldest:
+                return
+            del self._calls[self._ended.popleft().sid]
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.ensure_future(quietly(work, name))

@@ -92,6 +92,17 @@ class Running:
             await self._seat.clear()
             raise
 
+    async def host_agent(self, name: str) -> None:
+        """The same, with a registered agent in the place of the handler."""
+        await self.session.answer()
+        self._hosted = asyncio.get_running_loop().create_future()
+        await self.attach(name)
+        try:
+            await self._hosted
+        except asyncio.CancelledError:
+            await self._seat.clear()
+            raise
+
     def _take(self, event: VoxtraEvent) -> None:
         self.call.take(event)
         if event.type is EventType.CALL_ANSWERED and self._pending is not None:
