@@ -44,6 +44,8 @@ class EventType(StrEnum):
     SILENCE_DETECTED = "silence.detected"
     TURN_ENDED = "turn.ended"
     TURN_EXTENDED = "turn.extended"
+    RECORDING_PAUSED = "recording.paused"
+    RECORDING_RESUMED = "recording.resumed"
     ERROR = "error"
     SESSION_CREATED = "session.created"
     SESSION_DESTROYED = "session.destroyed"

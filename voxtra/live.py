@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from voxtra.agent.clauses import ClauseSplitter
 from voxtra.agent.client import AgentClient
@@ -88,6 +88,19 @@ class Shared:
     """What a caller hears when the handler failed: words, or a prompt's name."""
 
 
+class Follower(Protocol):
+    """Follows where a call's sound is, to record it."""
+
+    async def depart(self) -> None:
+        """It is about to be elsewhere than on our line: bridged, on hold, a prompt of Asterisk's. Never fails."""
+
+    def back(self) -> None:
+        """It is on our line again."""
+
+    def attach(self, line: Line) -> None:
+        """Our line is a new one."""
+
+
 class LiveCall:
     """What belongs to one call, and dies with it.
 
@@ -117,6 +130,11 @@ class LiveCall:
         """The bridge it shares with others; its own media is out of it meanwhile."""
         self.seats: tuple[Seat, ...] = ()
         self.on_hold = False
+        self.private = False
+        """Nothing that the caller says is to be written down, nor heard by a recogniser."""
+        self.follower: Follower | None = None
+        self._prompts = 0
+        """Prompts that Asterisk plays now."""
         self._emit = emit
         self._on_end = on_end
         self._opening = asyncio.Lock()
@@ -164,6 +182,7 @@ class LiveCall:
                 await self._gather_seats()
             if self.leg.up.is_set() and self.room is None and not self.on_hold and self.leg.away is None:
                 await self.media.join()
+                self._back_on_line()
             return self.media
 
     def _begin_media(self, media: CallMedia) -> None:
@@ -172,7 +191,9 @@ class LiveCall:
             self.pipeline = VoicePipeline(
                 line, self.shared.speech, self.agent, turns=self.shared.turns, emit=self._emit
             )
-            self.pipeline.deaf = self._away or self.realtime is not None
+            self.pipeline.deaf = self._deaf or self.realtime is not None
+        if self.follower is not None:
+            self.follower.attach(line)
         data = {"transport": line.transport, "codec": line.codec, "rate": line.rate}
         self._emit(VoxtraEvent(type=EventType.MEDIA_STARTED, data=data))
         line.closed.add_done_callback(
@@ -224,7 +245,7 @@ class LiveCall:
         """The line is this pipeline's as long as the context lasts. Raises as :meth:`sound`."""
         media = await self.sound()
         self.realtime = pipeline = make(media.line)
-        pipeline.deaf = self._away
+        pipeline.deaf = self._deaf
         if self.pipeline is not None:
             self.pipeline.deaf = True
         try:
@@ -232,13 +253,23 @@ class LiveCall:
         finally:
             self.realtime = None
             if self.pipeline is not None:
-                self.pipeline.deaf = self._away
+                self.pipeline.deaf = self._deaf
+
+    @property
+    def _deaf(self) -> bool:
+        return self._away or self.private
 
     def _hears_us(self, hears: bool) -> None:
         """Whether the caller hears us, and we the caller."""
         self._away = not hears
         if self.voice is not None:
-            self.voice.deaf = not hears
+            self.voice.deaf = self._deaf
+
+    def keep_private(self, private: bool) -> None:
+        """Hear no words of the caller's from now on, or hear them again."""
+        self.private = private
+        if self.voice is not None:
+            self.voice.deaf = self._deaf
 
     async def _close_media(self) -> None:
         media, self.media = self.media, None
@@ -296,7 +327,7 @@ class LiveCall:
         Raises:
             CallEndedError: the call is gone.
         """
-        self.part()
+        await self.depart()
         self.room = room
         try:
             await room.add(self.leg, lambda: self._left(room))
@@ -305,6 +336,33 @@ class LiveCall:
             self.room = None
             await self.come_back()
             raise
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the caller hears something else than our line, or we not the caller."""
+        return self._prompts > 0 or self.media is None or not self.media.joined
+
+    async def depart(self) -> None:
+        """Before the call is moved elsewhere: who records it gets ready, and then we :meth:`part`."""
+        if self.follower is not None:
+            await self.follower.depart()
+        self.part()
+
+    @asynccontextmanager
+    async def prompting(self) -> AsyncIterator[None]:
+        """While inside, Asterisk plays a prompt: neither it nor the caller is on our line."""
+        self._prompts += 1
+        try:
+            if self.follower is not None:
+                await self.follower.depart()
+            yield
+        finally:
+            self._prompts -= 1
+            self._back_on_line()
+
+    def _back_on_line(self) -> None:
+        if self.follower is not None and not self.is_elsewhere:
+            self.follower.back()
 
     def part(self) -> None:
         """The caller no longer hears us, nor we the caller."""
@@ -345,7 +403,7 @@ class LiveCall:
         async with self._holding:
             if self.on_hold:
                 return False
-            self.part()
+            await self.depart()
             self.on_hold = True
             if self.media is not None:
                 await self.media.leave()

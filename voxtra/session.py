@@ -35,6 +35,7 @@ from voxtra.handover import Handover
 from voxtra.live import LiveCall, Shared
 from voxtra.metrics import CallMetrics
 from voxtra.metrics.observer import CallMeter
+from voxtra.recorded import Recorded
 from voxtra.sounds import Sounds
 from voxtra.turns import Expect
 from voxtra.types import CallDirection, CallState
@@ -58,7 +59,7 @@ LINE_BACK_S = 1.0
 C = TypeVar("C", bound=Callable[..., Awaitable[Any]])
 
 
-class CallSession(Sounds, Handover, Bridging):
+class CallSession(Sounds, Handover, Bridging, Recorded):
     """A call. Made by :class:`~voxtra.app.VoxtraApp` for every call that comes in and every ``originate``.
 
     When the far end hangs up, whatever is under way ends at once: ``say`` and ``play_file`` with the
@@ -281,6 +282,7 @@ class CallSession(Sounds, Handover, Bridging):
             )
         if self._shared.speech.stt is None:
             raise PipelineNotConfiguredError("stt")
+        self._may_listen()
         until = None if timeout is None else self._loop.time() + timeout
         self._listeners += 1
         try:
@@ -359,48 +361,6 @@ class CallSession(Sounds, Handover, Bridging):
         await asyncio.wait({self._leg.ended}, timeout=LINE_BACK_S)
         return self._leg.is_over
 
-    # ---- recording
-
-    async def record_start(
-        self, name: str = "", fmt: str = "wav", *, sink: RecordingSink | None = None
-    ) -> str:
-        """Record the call in stereo, left the caller, right what the caller hears of us. Returns the name.
-
-        On a disk that is nearly full nothing is recorded: that is logged and told as an ``error`` event, and the
-        call goes on.
-
-        Args:
-            name: "" makes one.
-            fmt: ``wav``.
-            sink: where the recording goes when it is complete; None = the app's, or ``recordings/`` here.
-
-        Raises:
-            SessionError: a recording is under way already.
-            ConfigurationError: the name or format can't be.
-        """
-        from voxtra.recording.admission import not_recorded
-        from voxtra.recording.call import CallRecorder
-
-        await self._ready()
-        media = await self._live.sound()
-        goal = self._watch_recording(sink or self._default_recording_sink)
-        if (refused := not_recorded(goal, self.id)) is not None:
-            self._emit(refused)
-            return name
-        async with self._record_lock:
-            self._recorder = await CallRecorder.start(media.line, self.id, name, fmt, goal, self._recorder)
-            return self._recorder.name
-
-    async def record_stop(self) -> str | None:
-        """End the recording and hand it to its sink. Returns its name, None when there was none."""
-        recorder, self._recorder = self._recorder, None
-        return await recorder.stop() if recorder is not None else None
-
-    @property
-    def recording(self) -> CallRecorder | None:
-        """The recording under way; its ``stereo`` can pause, resume, and tell media time."""
-        return self._recorder
-
     # ---- callbacks
 
     def on_hangup(self, callback: C) -> C:
@@ -437,11 +397,14 @@ class CallSession(Sounds, Handover, Bridging):
 
         def named(event: VoxtraEvent) -> None:
             event.session_id = self.id
-            tell(event)
+            if not self._live.private:
+                tell(event)
 
         self.observe(begin)
 
     def _emit(self, event: VoxtraEvent) -> None:
+        if self._withheld(event):
+            return
         event.session_id = self.id
         if self._event_queue.full():
             self._event_queue.get_nowait()

@@ -85,7 +85,8 @@ class Sounds:
         async with self._cut_in(interrupt_by):
             if self._key_waits(interrupt_by):
                 return PlayResult("interrupted", tuple(media_uris(filename)))
-            return await self._prompts.play(filename, lang=lang)
+            async with self._live.prompting():
+                return await self._prompts.play(filename, lang=lang)
 
     def _key_waits(self, by: InterruptBy) -> bool:
         """Who knows the menu presses the key before the prompt, and is not made to hear it."""
@@ -365,7 +366,7 @@ class Sounds:
                 channel_id=self.id, variable="VOXTRA_APP", value=self._shared.app_name
             )
         )
-        self._live.part()
+        await self._live.depart()
         away = await self._leg.excursion(
             lambda: channels.continue_in_dialplan(
                 channel_id=self.id, context=context, extension="s", priority=1

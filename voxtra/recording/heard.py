@@ -24,6 +24,7 @@ class HeardTrack:
         heard: the line's position when the recording begins.
         queued: end of the line's queue then; what lies between is unknown sound, kept as silence.
         paused: the line is paused then.
+        first: the slot it begins in.
     """
 
     def __init__(
@@ -36,12 +37,13 @@ class HeardTrack:
         heard: int = 0,
         queued: int = 0,
         paused: bool = False,
+        first: int = 0,
     ) -> None:
         self._now = now
         self._frame = frame_samples
         self._put = put
         self._erase = erase
-        self._slot = 0
+        self._slot = first
         self._position = heard
         """Samples of the line's queue that are on the axis."""
         self._queue: deque[bytes] = deque()

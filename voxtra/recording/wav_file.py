@@ -37,7 +37,8 @@ def wav_header(rate: int, samples: int) -> bytes:
 
 
 @cache
-def _threads() -> ThreadPoolExecutor:
+def recording_threads() -> ThreadPoolExecutor:
+    """The few threads that all recordings share."""
     return ThreadPoolExecutor(2, "voxtra-recording")
 
 
@@ -92,7 +93,7 @@ class WavFile:
         if self._job is None and self._waiting and self.error is None:
             batch, self._waiting = self._waiting, []
             size = sum(len(each.pcm) for each in batch)
-            self._job = self._loop.run_in_executor(_threads(), self._carry_out, batch)
+            self._job = self._loop.run_in_executor(recording_threads(), self._carry_out, batch)
             self._job.add_done_callback(lambda job: self._done(job, size))
 
     def _done(self, job: asyncio.Future[None], size: int) -> None:
@@ -108,6 +109,13 @@ class WavFile:
         else:
             self._start()
 
+    async def caught_up(self) -> None:
+        """Wait until what was to be written is, the writing broke off, or ``CLOSE_DEADLINE_S`` have passed."""
+        deadline = self._loop.time() + CLOSE_DEADLINE_S
+        while self._job is not None and (left := deadline - self._loop.time()) > 0:
+            await asyncio.wait((self._job,), timeout=left)
+            await asyncio.sleep(0)  # what follows on it begins the next batch
+
     async def close(self, samples: int) -> None:
         """Write what waits, make the file ``samples`` long, sync and close it. Logs what went wrong."""
         deadline = self._loop.time() + CLOSE_DEADLINE_S
@@ -120,7 +128,7 @@ class WavFile:
                 self._job.add_done_callback(lambda _: os.close(self._fd))
                 return
             await asyncio.wait((self._job,), timeout=left)
-        last = self._loop.run_in_executor(_threads(), self._finish, samples)
+        last = self._loop.run_in_executor(recording_threads(), self._finish, samples)
         await asyncio.wait((last,), timeout=max(1.0, deadline - self._loop.time()))
         if last.done() and (error := last.exception()) is not None:
             self.error = MediaError(f"the recording {self.path} could not be finished: {error}")
