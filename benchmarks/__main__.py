@@ -12,11 +12,11 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks.process import BenchmarkError
-from benchmarks.report import Figure, machine, progress, table, versions, write
+from benchmarks.report import Figure, headlines, machine, progress, table, versions, write
 from voxtra.errors import VoxtraError
 from voxtra.testing.asterisk_config import find_asterisk
 
-NAMES = ("frame", "calls", "core", "path", "faults", "flush", "greeting", "memory", "spool", "turns")
+NAMES = ("frame", "calls", "core", "path", "faults", "flush", "greeting", "memory", "short", "spool", "turns")
 RESULTS = Path("build/bench/results.json")
 
 
@@ -78,6 +78,7 @@ def _measure(names: list[str], given: argparse.Namespace) -> int:
     progress(f"{time.monotonic() - began:.0f} s; {given.output}")
     print(_heading(before, given.quick))
     print(table(figures))
+    print(headlines(figures))
     return 1 if failed else 0
 
 

@@ -22,6 +22,7 @@ TITLE = "real calls held by an app on one core, every frame handled in time (p99
 GOAL = 200
 FRAME_P99_MS = 10.0
 STAMP = struct.Struct("!d")
+PRIORITY = -15
 SIZE = 172
 """Bytes of a probe, as of a packet with 20 ms."""
 
@@ -46,10 +47,13 @@ async def _one(
     asterisk: PrivateAsterisk, worker: Child, calls: int, window: float, port: int, profile: bool
 ) -> Stage:
     sending = asyncio.create_task(_send(port))
+    waited, began = _waited_s(worker.pid), time.monotonic()
     try:
         stage = await stage_of(asterisk, worker, calls, window, profile)
     finally:
         sending.cancel()
+    share = (_waited_s(worker.pid) - waited) / (time.monotonic() - began)
+    progress(f"core: the app had to wait for its core for {share:.1%} of the time")
     if not stage.delays:
         raise BenchmarkError("no probe came to the app")
     return stage
@@ -70,7 +74,7 @@ def _figures(stages: list[Stage], how: str) -> list[Figure]:
     figures = [
         Figure(
             "calls on one core, frames in time (p99 < 10 ms)", top, "calls", GOAL, f"{how}; {more}", 0,
-            at_least=True,
+            at_least=True, headline="calls on one core, a frame's wait p99 < 10 ms",
         )
     ]  # fmt: skip
     for stage in stages:
@@ -102,8 +106,10 @@ def _apart(asterisk: PrivateAsterisk, worker: Child) -> Iterator[str]:
     try:
         _place(worker.pid, first)
         _place(asterisk.pid, rest)
+        first_of_all = _before_others(worker.pid, asterisk.pid)
         os.sched_setaffinity(0, rest)  # what it starts from now on, too
-        yield f"the app on one core, Asterisk and the callers on {len(rest)} other"
+        ahead = ", both ahead of the machine's other work" if first_of_all else ""
+        yield f"the app on one core, Asterisk and the callers on {len(rest)} other{ahead}"
     finally:
         os.sched_setaffinity(0, cores)
 
@@ -112,6 +118,25 @@ def _place(pid: int, cores: set[int]) -> None:
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(int(task.name), cores)
+
+
+def _before_others(*pids: int) -> bool:
+    """Let these go before what else the machine has to do, as if the cores were theirs; False when we may not."""
+    try:
+        for pid in pids:
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                os.setpriority(os.PRIO_PROCESS, int(task.name), PRIORITY)
+    except PermissionError:
+        return False
+    return True
+
+
+def _waited_s(pid: int) -> float:
+    """How long a process' main thread was ready to run and had no core, s; 0 where the kernel doesn't tell."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 # ---- probes: packets like any caller's, with the time on them

@@ -82,6 +82,10 @@ async def _barge_ins(times: int) -> list[Figure]:
         "barge-in by voice, p99", percentile(measured, 0.99), "ms", BARGE_P99, f"most {max(measured):.1f}"
     )
     p50.details = {"ms": measured}
+    p50.headline, p99.headline = "barge-in: onset to silence at the caller, p50", "the same, p99"
+    p50.where = (
+        "nearly all of it is the detector, which decides with the third voiced frame, 40 ms after the first"
+    )
     return [p50, p99]
 
 

@@ -54,6 +54,8 @@ async def run(*, quick: bool, profile: bool) -> list[Figure]:
         does = DOES.get(kind, "VAD + play")
         figure = _figure(f"{kind.partition('-')[0]} line, {codec}, {does}, uvloop", cost, note)
         figure.goal = goal
+        if kind == "websocket-turns":
+            figure.headline = "CPU of a frame both ways, VAD and turn logic"
         figure.details |= {"ratio": cost.least / floors[floor], "lines": lines}
         figure.profile = cost.profile
         figures.append(figure)

@@ -27,6 +27,7 @@ class Figure:
         goal: the most it may be; None when there is no goal.
         at_least: the goal is the least, instead.
         headline: what it is called among the few figures that are shown once more at the end; "" for the others.
+        where: where the time goes, in words, for those.
         note: what to know beside it.
         digits: after the decimal point.
         profile: where the time goes: entries with ``function`` and ``share`` of the CPU.
@@ -45,6 +46,7 @@ class Figure:
     bench: str = ""
     at_least: bool = False
     headline: str = ""
+    where: str = ""
 
     @property
     def met(self) -> bool | None:
@@ -93,6 +95,32 @@ def table(figures: Iterable[Figure]) -> str:
         bench = figure.bench
         lines.append(_row(row, widths))
     return "\n".join([*lines, *_profiles(figures)])
+
+
+def headlines(figures: Iterable[Figure]) -> str:
+    """The few figures that have a headline, with a plain word on each; "" when there are none."""
+    chosen = [figure for figure in figures if figure.headline]
+    if not chosen:
+        return ""
+    words = {None: "", True: "reached", False: "missed"}
+    rows = [
+        (
+            figure.headline,
+            f"{figure.text} {figure.unit}",
+            figure.verdict.rpartition(" ")[0],
+            words[figure.met],
+        )
+        for figure in chosen
+    ]
+    head = ("goals of turn-taking", "measured", "goal", "")
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(4)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    where = [f"  {f.headline}: {f.where}" for f in chosen if f.where]
+    told = ["", "where the time goes", *where] if where else []
+    return "\n".join(line.rstrip() for line in ["", *lines, *told])
 
 
 def _row(row: Sequence[str], widths: Sequence[int]) -> str:

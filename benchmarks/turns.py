@@ -119,9 +119,10 @@ async def run(*, quick: bool, profile: bool) -> list[Figure]:
         tuned = await _tallies(pool, known, sounds, runs)
         rest = await _tallies(pool, new, sounds, held)
     figures = [_figure(each.name, each, tally) for each, tally in zip(runs, tuned, strict=True)]
-    return figures + [
-        _figure(f"held out: {each.name}", each, tally) for each, tally in zip(held, rest, strict=True)
-    ]
+    figures[0].headline = "wrong decisions, phrases that rules were written for"
+    others = [_figure(f"held out: {each.name}", each, tally) for each, tally in zip(held, rest, strict=True)]
+    others[0].headline = "wrong decisions, phrases that no rule was written for"
+    return figures + others
 
 
 async def _tallies(

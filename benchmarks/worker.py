@@ -21,6 +21,7 @@ from benchmarks.report import percentile
 from benchmarks.sound import RATE, voice
 from voxtra import CallSession, VoxtraApp
 from voxtra.media.line import Line
+from voxtra.serving import spare_collector
 from voxtra.speech.base import TTS, Speech
 from voxtra.speech.cache import CachedTTS
 
@@ -83,6 +84,7 @@ class Worker:
         """Start the app, and warm up what it speaks with."""
         began = time.monotonic()
         await self.app.start()
+        spare_collector()  # as voxtra.serve does
         return {"seconds": time.monotonic() - began}
 
     async def stop(self) -> Answer:

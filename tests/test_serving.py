@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 
@@ -48,6 +49,17 @@ async def test_one_signal_stops_all(aris: dict[str, FakeAri]) -> None:
     assert [app.state for app in apps] == [AppState.STOPPED] * 2
     await breathe()
     assert asyncio.all_tasks() == before
+
+
+async def test_what_is_there_at_the_start_is_spared_the_collector(aris: dict[str, FakeAri]) -> None:
+    app = VoxtraApp(app_name="one")
+    serving = asyncio.ensure_future(voxtra.serve(app))
+    await until_ready(app)
+    await breathe()
+    assert gc.get_freeze_count() > 10_000
+    await app.stop()
+    await asyncio.wait_for(serving, 3)
+    assert gc.get_freeze_count() == 0
 
 
 async def test_the_failure_of_one_stops_all_with_its_error(aris: dict[str, FakeAri]) -> None:

@@ -26,6 +26,7 @@ from voxtra.speech.base import LLM
 from voxtra.testing.asterisk import PrivateAsterisk
 from voxtra.testing.fake_errors import ExpectationError
 from voxtra.testing.fake_llm import ScriptedLLM
+from voxtra.testing.fake_watch import errors_into
 from voxtra.testing.phone import PhoneCall, PhoneError
 from voxtra.testing.rtp import ulaw_to_pcm
 from voxtra.testing.talking_phone import RATE, TestPhone
@@ -91,10 +92,14 @@ class LivePlayer:
             app._given[LLM] = ScriptedLLM(scenario.replies)
         watch = _Watch(app)
         app.on()(watch)
+        errors: list[BaseException] = []
         try:
             await app.start()
-            async with TestPhone(self._asterisk) as phone:
-                return await _call(scenario, phone, watch, make_llm)
+            with errors_into(errors, asyncio.get_running_loop()):
+                async with TestPhone(self._asterisk) as phone:
+                    played = await _call(scenario, phone, watch, make_llm)
+            played.errors = [f"{type(error).__name__}: {first_line(error)}" for error in errors]
+            return played
         finally:
             await app.stop(drain_s=0)
             app._given.update(given)

@@ -17,13 +17,17 @@ def figures(outcome: Outcome) -> list[str]:
     metrics = outcome.played.metrics
     if not metrics:
         return []
-    found = [f"{metrics['duration_s']:.1f} s", f"{metrics['turns_total']} turns"]
+    found = [f"{metrics['duration_s']:.1f} s", _counted(metrics["turns_total"], "turn")]
     wait = outcome.played.max_wait_ms
     if wait is not None:
         found.append(f"wait {wait:.0f} ms")
     if metrics["interruptions"]:
         found.append(f"cut {metrics['interruptions']}")
     return found
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def as_lines(outcome: Outcome) -> Iterator[str]:
@@ -38,6 +42,8 @@ def as_lines(outcome: Outcome) -> Iterator[str]:
     for line in outcome.played.lines:
         cut = f" -- {line.cut}" if line.cut else ""
         yield f"        {line.start_s:8.2f}  {line.speaker}: {line.text}{cut}"
+    if outcome.played.understood:
+        yield f"        understood: {outcome.played.understood}"
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
@@ -77,13 +83,15 @@ def as_page(outcomes: Sequence[Outcome]) -> str:
 
 def _section(outcome: Outcome, longest: float) -> str:
     word = "pass" if outcome.passed else "fail"
-    about = f'<p class="note">{escape(outcome.scenario.about)}</p>' if outcome.scenario.about else ""
+    said = " ".join(filter(None, (outcome.scenario.about, str(outcome.scenario.line))))
+    about = f'<p class="note">{escape(said)}</p>' if said else ""
     return (
         f"<details{'' if outcome.passed else ' open'}><summary><span class='{word}'>{word}</span>"
         f"<b>{escape(outcome.scenario.name)}</b>"
         f"<small>{escape(' · '.join(figures(outcome)))}</small></summary>"
         f'<div class="body">{about}<ul>{"".join(_checks(outcome))}</ul>'
-        f'<ul class="talk">{"".join(_talk(outcome))}</ul>{"".join(_waits(outcome, longest))}</div></details>'
+        f'<ul class="talk">{"".join(_talk(outcome))}</ul>{_understood(outcome)}'
+        f"{''.join(_waits(outcome, longest))}</div></details>"
     )
 
 
@@ -103,17 +111,26 @@ def _talk(outcome: Outcome) -> Iterator[str]:
         )
 
 
+def _understood(outcome: Outcome) -> str:
+    turns = outcome.played.understood
+    if not turns:
+        return ""
+    told = " · ".join(turns)
+    return f'<p class="note">understood: {escape(told)}</p>'
+
+
 def _waits(outcome: Outcome, longest: float) -> Iterator[str]:
     for turn in outcome.played.metrics.get("turns", ()):
         wait = turn["wait"]
         if wait:
             parts = "".join(
-                f'<i style="width:{wait[owner] / longest * 90:.2f}%;background:var(--{owner})" '
+                f'<i style="width:{wait[owner] / longest * 85:.2f}%;background:var(--{owner})" '
                 f'title="{owner} {wait[owner]:.0f} ms"></i>'
                 for owner in OWNERS
                 if wait.get(owner)
             )
-            yield f'<div class="bar" role="img" aria-label="{wait["total"]:.0f} ms">{parts}</div>'
+            total = f"{wait['total']:.0f} ms"
+            yield f'<div class="bar" role="img" aria-label="{total}">{parts}<small>{total}</small></div>'
 
 
 def _legend() -> str:

@@ -34,6 +34,17 @@ class LineSpec(BaseModel):
     background_gap_s: float = Field(default=0.6, ge=0, le=60)
     background_from_s: float = Field(default=0.0, ge=0, le=600)
 
+    def __str__(self) -> str:
+        echo = (
+            f"Echo of {self.echo_db:g} dB after {self.echo_delay_ms} ms." if self.echo_db is not None else ""
+        )
+        voices = (
+            f"Somebody else at {self.background_db:g} dB: {self.background}"
+            if self.background.strip()
+            else ""
+        )
+        return " ".join(filter(None, (echo, voices)))
+
     @property
     def quiet(self) -> bool:
         """Whether there is nothing but the caller."""
