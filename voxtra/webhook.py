@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import email.utils
 import hashlib
 import hmac
 import json
@@ -23,6 +22,7 @@ from pydantic import SecretStr
 from voxtra._public_net import PublicOnly, check_url
 from voxtra.errors import ConfigurationError, SpoolError, StorageError
 from voxtra.events import EventType, VoxtraEvent
+from voxtra.recording.answers import AGAIN, retry_after_s
 from voxtra.recording.spool import Patience, Spool
 from voxtra.recording.spool_store import Entry, SpoolStore
 
@@ -259,19 +259,9 @@ class BackendWebhook:
 def _check_answer(shown: str, answer: aiohttp.ClientResponse) -> None:
     if answer.status < 300:
         return
-    again = answer.status >= 500 or answer.status in (408, 425, 429)
-    after = _retry_after_s(answer.headers.get("Retry-After", "")) if again else None
+    again = answer.status >= 500 or answer.status in AGAIN
+    after = retry_after_s(answer.headers.get("Retry-After", "")) if again else None
     raise StorageError(f"{shown} answered {answer.status}", final=not again, retry_after_s=after)
-
-
-def _retry_after_s(value: str) -> float | None:
-    """Seconds, or an HTTP date (RFC 9110, 10.2.3)."""
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
 
 
 def _header(text: str) -> str:

@@ -19,6 +19,7 @@ from voxtra import VoxtraApp
 from voxtra.config import VoxtraConfig
 from voxtra.errors import ConfigurationError
 from voxtra.events import CallEndedEvent, DTMFEvent, EventType, UserTranscriptEvent, VoxtraEvent
+from voxtra.recording.answers import retry_after_s
 from voxtra.webhook import BackendWebhook, WebhookConfig, payload, verify_signature
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -171,13 +172,25 @@ async def test_what_is_of_no_use_is_not_tried_again(status, tries, caplog):
     assert f"answered {status}" in caplog.text
 
 
-async def test_retry_after_is_kept():
-    async with Receiver((429, ("Retry-After", "1"))) as receiver:
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after_is_kept(status):
+    async with Receiver((status, ("Retry-After", "1"))) as receiver:
         began = time.monotonic()
         async with BackendWebhook(config(receiver.url)) as hook:
             hook.send(*digits("1"))
         assert time.monotonic() - began >= 1
         assert len(receiver.got) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120.0), ("0", 0.0), ("Tue, 14 Nov 2023 22:13:50 GMT", 30.0), ("Tue, 14 Nov 2023 22:00:00 GMT", 0.0),
+        ("", None), ("soon", None), ("-5", None), ("1e3", None), ("٣", None), ("9" * 40, 999_999_999.0),
+    ],
+)  # fmt: skip
+def test_retry_after_is_a_number_or_a_date(value, seconds):
+    assert retry_after_s(value, lambda: 1_700_000_000.0) == seconds
 
 
 async def _reset(proxy):

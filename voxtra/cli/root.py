@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from voxtra import __version__
-from voxtra.cli import asterisk, check, dev, doctor, info, init, keys, options, run, spool, start
+from voxtra.cli import asterisk, check, dev, doctor, info, init, keys, options, recordings, run, spool, start
 from voxtra.cli import eval as eval_
 from voxtra.cli.complain import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, complain, guarded
 
@@ -28,6 +28,7 @@ cli = typer.Typer(
 for _module in (init, dev, run, start, check, eval_, doctor, info, asterisk):
     cli.command(_module.__name__.rpartition(".")[2])(_module.command)
 cli.add_typer(spool.group)
+cli.add_typer(recordings.group)
 cli.add_typer(keys.group)
 _READ_ENV_FILE = ("run", "start", "eval", "doctor", "info")
 """``check`` reads it itself, to report on it; what ``dev`` starts does so at every start."""

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from voxtra.errors import ConfigurationError, MediaError, StorageError
+from voxtra.recording.answers import retry_after_s
 from voxtra.recording.names import NameTemplate
 from voxtra.recording.names import check_name as check_name
 from voxtra.recording.placing import SEALED, Seal, expire, place
@@ -285,7 +286,8 @@ class WebhookSink(RecordingSink):
             ):
                 if response.status >= 300:
                     raise StorageError(
-                        f"{self._shown} answered {response.status} for the recording {metadata.name!r}"
+                        f"{self._shown} answered {response.status} for the recording {metadata.name!r}",
+                        retry_after_s=retry_after_s(response.headers.get("Retry-After", "")),
                     )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             why = str(error) or type(error).__name__
