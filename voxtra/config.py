@@ -321,9 +321,9 @@ class VoxtraConfig(Settings):
     drain: DrainConfig = Field(default_factory=lambda: DrainConfig.model_validate({}))
     server: ServerConfig = Field(default_factory=lambda: ServerConfig.model_validate({}))
     backend: BackendConfig = Field(default_factory=lambda: BackendConfig.model_validate({}))
+    api: ApiConfig = Field(default_factory=lambda: ApiConfig.model_validate({}))
     call_records: CallRecordsConfig = Field(default_factory=lambda: CallRecordsConfig.model_validate({}))
     log: LogConfig = Field(default_factory=lambda: LogConfig.model_validate({}))
-    api: ApiConfig = Field(default_factory=lambda: ApiConfig.model_validate({}))
     routes: list[RouteConfig] = Field(default_factory=list)
 
     _layers: dict[Layer, dict[str, Any]] = PrivateAttr(default_factory=dict)
