@@ -68,27 +68,50 @@ class RelayRig:
     async def call(self) -> AsyncIterator[PhoneCall]:
         """A phone in a call that the relay knows as ``SID``."""
         async with self.rig.dialled() as call:
-            async with asyncio.timeout(5):
-                while ("acme", SID) not in self.calls.living:
-                    await asyncio.sleep(0.01)
+            await self.known()
             yield call
+
+    async def nobody(self) -> None:
+        """Wait until the relay has noticed that all are gone."""
+        async with asyncio.timeout(5):
+            while self.relay.stats.attached:
+                await asyncio.sleep(0.01)
+
+    async def known(self, sid: str = SID) -> CallSession:
+        """The call of this sid, once there is one."""
+        async with asyncio.timeout(5):
+            while ("acme", sid) not in self.calls.living:
+                await asyncio.sleep(0.01)
+        return self.calls.living["acme", sid]
+
+
+async def over(call: CallSession) -> None:
+    """Wait until the call has ended."""
+    done = asyncio.Event()
+    call.observe(lambda event: done.set() if event.type is EventType.CALL_ENDED else None)
+    if call.is_active:
+        await done.wait()
 
 
 @contextlib.asynccontextmanager
 async def relaying(
-    asterisk: PrivateAsterisk, handler: Any = None, *, relay: dict[str, Any] | None = None, **options: Any
+    asterisk: PrivateAsterisk,
+    handler: Any = None,
+    *,
+    relay: dict[str, Any] | None = None,
+    answer: bool = True,
+    **options: Any,
 ) -> AsyncIterator[RelayRig]:
     calls = Calls()
 
     async def take(call: CallSession, rig: Rig) -> None:
-        await call.answer()
-        calls.living["acme", SID] = call
+        if answer:
+            await call.answer()
+        calls.living["acme", SID if len(rig.calls) == 1 else f"{SID}-{len(rig.calls)}"] = call
         if handler is not None:
             await handler(call, rig)
         else:
-            over = asyncio.Event()
-            call.observe(lambda event: over.set() if event.type is EventType.CALL_ENDED else None)
-            await over.wait()
+            await over(call)
 
     async with (
         running(asterisk, take, **options) as rig,

@@ -10,25 +10,22 @@ class Outbox:
 
     Args:
         limit: messages that wait at most.
-
-    Attributes:
-        dropped: messages that were never read in time: late sound is not worth sending.
     """
 
     def __init__(self, limit: int) -> None:
-        self.dropped = 0
         self._messages: deque[bytes] = deque()
         self._limit = limit
 
     def __len__(self) -> int:
         return len(self._messages)
 
-    def put(self, message: bytes) -> None:
-        """One more; when that is one too many, the oldest is dropped."""
-        if len(self._messages) == self._limit:
-            self._messages.popleft()
-            self.dropped += 1
+    def put(self, message: bytes) -> int:
+        """One more; when that is one too many, the oldest is dropped. Returns how many were, 0 or 1."""
+        dropped = len(self._messages) == self._limit
+        if dropped:
+            self._messages.popleft()  # late sound is not worth sending
         self._messages.append(message)
+        return int(dropped)
 
     def take(self) -> bytes | None:
         """The next to be written, None when there is none."""

@@ -41,7 +41,7 @@ class Subscriber:
 
     def deliver(self, frame: SoundFrame) -> None:
         """One more frame."""
-        self._outbox.put(pack(frame))
+        self._stats.frames_unread += self._outbox.put(pack(frame))
         self._wake.set()
 
     async def run(self) -> None:
@@ -57,10 +57,6 @@ class Subscriber:
                 self._stats.frames_out += 1
         except (ConnectionError, RuntimeError) as error:  # aiohttp's word for a socket that is closing
             log.debug("a subscriber went away: %s", error)
-
-    def count(self) -> None:
-        """Add what was dropped to the relay's figures."""
-        self._stats.frames_unread += self._outbox.dropped
 
 
 class WebSocketServer:
@@ -154,7 +150,6 @@ class WebSocketServer:
         finally:
             off()
             publisher.close()
-            subscriber.count()
             for task in tasks:
                 task.cancel()
             results: list[Any] = await asyncio.gather(*tasks, return_exceptions=True)
