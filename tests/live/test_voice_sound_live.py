@@ -32,15 +32,19 @@ async def hears(far: object, hz: float, *, least: float = 0.6, timeout: float = 
 @pytest.mark.proves(
     "voice case 6", "audio_bridge.attach(call_sid, on_uplink=)", "bridge.publish_downlink(frame)"
 )
+@pytest.mark.parametrize("transport", ["quic", "websocket"])
 @pytest.mark.parametrize(("codec", "rate"), FORMATS)
-async def test_each_codec_both_ways(asterisk: PrivateAsterisk, codec: str, rate: int) -> None:
+async def test_each_codec_both_ways(
+    asterisk: PrivateAsterisk, codec: str, rate: int, transport: str
+) -> None:
     async with served(asterisk) as it:
         call, far = await it.answered()
         tapped = Tapped(form=AudioFormat.model_validate({"codec": codec, "sampleRate": rate}))
         began_us = time.monotonic_ns() // 1000
         bridge = await aside(
-            it.v.audio_bridge.attach, call.sid, on_uplink=tapped, codec=codec, sample_rate=rate
-        )
+            it.v.audio_bridge.attach, call.sid, on_uplink=tapped, codec=codec, sample_rate=rate,
+            transport=transport,
+        )  # fmt: skip
         assert (bridge.call_sid, bridge.format.codec) == (call.sid, codec)
         far.play(tone(440, 3))
         for packet in packets(bridge.format, tone(700, 2)):

@@ -93,7 +93,7 @@ class AudioBridge:
         self._hearer.callback = callback
 
     def close(self) -> None:
-        """End both tracks; what was published is sent first (at most 1 s). The call and its agent go on.
+        """End both tracks; what was published is sent first (at most 2 s). The call and its agent go on.
 
         Afterwards no callback runs any more. Twice is as good as once.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -10,8 +11,11 @@ from pydantic import ValidationError
 from voxtra.voice.errors import VoiceError, bad_argument
 from voxtra.voice.http import Http
 from voxtra.voice.link import Link, Transport
+from voxtra.voice.moq_session import installed
 from voxtra.voice.websocket_link import WebSocketLink
 from voxtra.wire import AudioFormat, BridgeGrant, BridgeToken
+
+log = logging.getLogger("voxtra.voice")
 
 
 class Dialer:
@@ -25,14 +29,22 @@ class Dialer:
         relay_host: ``host`` or ``host:port`` to use instead of what the engine says; "" = the engine's.
 
     Raises:
-        VoiceError: BAD_ARGUMENT: no such transport.
+        VoiceError: BAD_ARGUMENT: no such transport, or moq-rs is not installed for ``quic``.
     """
 
     def __init__(
         self, http: Http, request: BridgeToken, fmt: AudioFormat, transport: Transport, relay_host: str = ""
     ) -> None:
-        if transport not in ("auto", "websocket"):
-            raise bad_argument(f"transport = {transport!r}: should be 'auto' or 'websocket'", "transport")
+        if transport not in ("auto", "quic", "websocket"):
+            raise bad_argument(
+                f"transport = {transport!r}: should be 'auto', 'quic' or 'websocket'", "transport"
+            )
+        if transport == "quic" and not installed():
+            raise bad_argument(
+                "transport = 'quic': moq-rs is not installed: run  pip install 'voxtra[voice]'", "transport"
+            )
+        self._transport = transport
+        self._by_quic = transport == "quic" or (transport == "auto" and installed())
         self._http = http
         self._request = request
         self._fmt = fmt
@@ -48,11 +60,27 @@ class Dialer:
         grant = granted(
             await self._http.call("voice.audioBridge.token", self._request, again="safe"), self._relay_host
         )
-        if not grant.websocket:
-            raise VoiceError("the relay has no WebSocket", code="NETWORK")
+        if self._by_quic and grant.quic:
+            try:
+                return await self._quic(grant, grant.quic)
+            except VoiceError as error:
+                if self._transport == "quic" or not grant.websocket:
+                    raise
+                log.info("the WebSocket is used: %s", error)
+                self._by_quic = False
+        if self._transport == "quic" or not grant.websocket:
+            raise VoiceError(
+                f"the relay has no {'QUIC' if self._transport == 'quic' else 'WebSocket'}", code="NETWORK"
+            )
         return await WebSocketLink.connect(
             self._http.session, grant.websocket, self._request.sid, grant.token, self._request.role, self._fmt
         )  # fmt: skip
+
+    async def _quic(self, grant: BridgeGrant, url: str) -> Link:
+        from voxtra.voice.quic_link import QuicLink  # loads moq-rs, which is large
+
+        asked = self._request
+        return await QuicLink.connect(url, asked.sid, grant.token, asked.role, self._fmt, grant.fingerprints)
 
 
 def granted(data: Any, relay_host: str = "") -> BridgeGrant:

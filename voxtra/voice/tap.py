@@ -16,7 +16,7 @@ from voxtra.wire import AudioFormat, SoundFrame
 log = logging.getLogger("voxtra.voice")
 
 _CAP_S = 5.0
-_FLUSH_S = 1.0
+_FLUSH_S = 2.5
 _FINAL = ("NOT_FOUND", "GONE", "CONFLICT", "UNAUTHORIZED", "FORBIDDEN", "BAD_REQUEST", "CLOSED")
 """Refusals that another try won't change."""
 
@@ -99,7 +99,7 @@ class Tap:
                 self._loop.call_soon_threadsafe(self._task.cancel)
 
     async def close(self) -> None:
-        """End. What was published is sent first, if that takes no longer than 1 s."""
+        """End. What was published is sent first, if that takes no longer than 2 s."""
         self.closed = True
         if self._task is not None:
             self._more.set()  # the sender sees that nothing more will come
