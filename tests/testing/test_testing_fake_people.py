@@ -12,6 +12,7 @@ from voxtra.ari.operations import (
     BridgesOperations,
     ChannelsOperations,
     PlaybacksOperations,
+    RecordingsOperations,
 )
 from voxtra.ari.protocol import Request
 from voxtra.errors import ARIConflictError, ARINotFoundError, OriginateError
@@ -247,9 +248,9 @@ def test_what_a_called_person_expects_is_expected() -> None:
 
 def test_an_operation_that_it_lacks_is_named() -> None:
     async def handler(call: CallSession) -> None:
-        await call._ari.channels.record(channel_id=call.id, name="x", format="wav")
+        await call._ari.channels.rtpstatistics(channel_id=call.id)
 
-    with pytest.raises(FakeCallError, match=r"can't do  POST /channels/fake-call-1/record "):
+    with pytest.raises(FakeCallError, match=r"can't do  GET /channels/fake-call-1/rtp_statistics "):
         run_call(handler)
 
 
@@ -288,7 +289,13 @@ def test_every_operation_of_the_fake_is_one_of_ari() -> None:
             raise ConnectionError
 
     async def main() -> None:
-        for kind in (ApplicationsOperations, BridgesOperations, ChannelsOperations, PlaybacksOperations):
+        for kind in (
+            ApplicationsOperations,
+            BridgesOperations,
+            ChannelsOperations,
+            PlaybacksOperations,
+            RecordingsOperations,
+        ):
             operations = kind(Sender())
             for name in dir(kind):
                 if name.startswith("_"):

@@ -9,7 +9,7 @@ from voxtra.ari import ARIClient, ConnectionState, Snapshot
 from voxtra.ari.protocol import Request
 from voxtra.ari.protocol import refusal as refusal_of
 from voxtra.errors import TelephonyError
-from voxtra.testing import fake_operations  # noqa: F401 - registers what can be asked
+from voxtra.testing import fake_operations, fake_recordings  # noqa: F401 - they register what can be asked
 from voxtra.testing.fake_asterisk import FakeAsterisk
 from voxtra.testing.fake_rest import answer
 
@@ -81,4 +81,4 @@ class FakeARI(ARIClient):
         await asyncio.sleep(REQUEST_S / 2)
         if not 200 <= response.status < 300:
             raise refusal_of(request, response)
-        return response.body
+        return response.body.encode("latin-1") if request.binary else response.body

@@ -173,6 +173,7 @@ class FakeAsterisk:
         self.channels: dict[str, FakeChannel] = {}
         self.bridges: dict[str, FakeBridge] = {}
         self.playbacks: dict[str, FakePlayback] = {}
+        self.recordings: dict[str, Any] = {}
         self.asked: list[str] = []
         self.deliver: Callable[[Event], None] = lambda event: None
         self.open_line: Callable[[str, Callable[[bytes], None]], FakeLine] | None = None

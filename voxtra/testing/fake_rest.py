@@ -20,7 +20,7 @@ from voxtra.testing.fake_asterisk import FakeAsterisk, FakeBridge, FakeChannel
 from voxtra.testing.fake_errors import FakeCallError
 
 Answer: TypeAlias = Any
-"""A JSON value; None for 204."""
+"""A JSON value; None for 204, bytes for a file."""
 
 
 class Refusal(Exception):
@@ -102,6 +102,8 @@ def answer(asterisk: FakeAsterisk, request: Request) -> Response:
                 said = found(asterisk, Ask(ids, {**body, **request.query}))
             except Refusal as no:
                 return Response(no.status, no.words, json.dumps({"message": no.words}))
+            if isinstance(said, bytes):  # a file: each byte a character
+                return Response(200, "OK", said.decode("latin-1"))
             return Response(204, "No Content", "") if said is None else Response(200, "OK", json.dumps(said))
     raise FakeCallError(
         f"the fake Asterisk can't do  {request.method} {request.path}  (with {dict(request.query)}): test "
