@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 
 from voxtra.agent.agent import Agent, Handoff
-from voxtra.agent.mouth import SayResult
+from voxtra.agent.mouth import Patience, SayResult
 from voxtra.agent.pipeline import VoicePipeline
 from voxtra.agent.prefetch import Prefetch
 from voxtra.agent.stage import Over, Stage
@@ -180,8 +180,14 @@ class Cascade:
 
     async def _say(self, words: str | AsyncIterator[str], *, interruptible: bool = True) -> SayResult:
         pipeline = await self._stage.cascade()
+        agent = self._agent
         result = await pipeline.say(
-            words, interruptible=interruptible, voice=self._agent.voice_in(self._client.language)
+            words,
+            interruptible=interruptible,
+            voice=agent.voice_in(self._client.language),
+            patience=Patience(lambda: next(self._fillers, ""), agent.filler_after_s, agent.reply_s)
+            if not isinstance(words, str)
+            else None,
         )
         if result.reason == "interrupted":
             self._stage.result.interruptions += 1

@@ -12,8 +12,8 @@ from voxtra.agent.clauses import clauses
 from voxtra.agent.ledger import Ledger, Span
 from voxtra.agent.streams import closing
 from voxtra.agent.times import TurnTimes
-from voxtra.errors import LineClosedError, PipelineNotConfiguredError, TTSError
-from voxtra.media.line import Line
+from voxtra.errors import LineClosedError, LLMError, PipelineNotConfiguredError, TTSError
+from voxtra.media.line import FRAME_MS, Line
 from voxtra.media.resample import Resampler
 from voxtra.speech.base import TTS, Speech
 from voxtra.types import EndReason
@@ -24,6 +24,8 @@ FIRST_SPEECH_S = 10.0
 """A TTS that gives no (further) sound within this many seconds has failed."""
 STALL_S = 10.0
 """Grace, beyond its length, after which sound that is not reported as heard is given up."""
+WATCH_S = 0.1
+"""How often it is looked whether a text has halted."""
 CLEANUP_S = 2.0
 """How long a provider may take to end a request that nobody wants any more."""
 SLICE_MS = 200
@@ -47,6 +49,21 @@ class SayResult:
     text: str
 
 
+@dataclass(slots=True, frozen=True)
+class Patience:
+    """What is done for a text that halts in the middle while nothing is left to be heard.
+
+    Attributes:
+        filler: gives words to say meanwhile, "" for none.
+        filler_after_s: when they are said.
+        limit_s: when it is given up.
+    """
+
+    filler: Callable[[], str]
+    filler_after_s: float
+    limit_s: float
+
+
 @dataclass(slots=True)
 class Utterance:
     """One ``say`` under way.
@@ -56,6 +73,7 @@ class Utterance:
         stopped: set once no more sound of it may be played.
         started_at: ``loop.time()`` of its first sound, None before.
         flushing: the flush that cut it off, None while nothing did.
+        waiting: True while the next clause is not there yet.
     """
 
     start: int
@@ -64,6 +82,7 @@ class Utterance:
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     started_at: float | None = None
     flushing: asyncio.Task[int] | None = None
+    waiting: bool = False
 
 
 class Mouth:
@@ -96,6 +115,7 @@ class Mouth:
         interruptible: bool = True,
         voice: str | None = None,
         times: TurnTimes | None = None,
+        patience: Patience | None = None,
     ) -> SayResult:
         """Speak and return when the last word was heard, the caller interrupted, or the call ended.
 
@@ -105,26 +125,31 @@ class Mouth:
         Raises:
             PipelineNotConfiguredError: there is no TTS.
             TTSError: the provider failed or gave no sound in time.
+            LLMError: the stream of text failed, or halted for longer than ``patience`` allows.
         """
         if self._tts is None:
             raise PipelineNotConfiguredError("tts")
         async with self._turn:
             utterance = Utterance(self._line.queued, interruptible)
             self.current = utterance
-            work = asyncio.ensure_future(
-                self._produce(self._tts, text, utterance, voice, times or TurnTimes())
-            )
+            times = times or TurnTimes()
+            work = asyncio.ensure_future(self._produce(self._tts, text, utterance, voice, times))
             stopper = asyncio.ensure_future(utterance.stopped.wait())
+            tasks: set[asyncio.Task[Any]] = {work, stopper}
+            if patience is not None:
+                tasks.add(asyncio.ensure_future(self._watch(self._tts, utterance, voice, patience, times)))
             reason: EndReason = "failed"
             try:
-                ends: set[asyncio.Future[Any]] = {work, stopper, self._line.closed}
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({*tasks, self._line.closed}, return_when=asyncio.FIRST_COMPLETED)
+                for watch in tasks - {work, stopper}:
+                    if watch.done():
+                        watch.result()  # raises
                 reason = self._reason(work, utterance)
             except asyncio.CancelledError:
                 reason = "interrupted"
                 raise
             finally:
-                result = await self._end(reason, utterance, {work, stopper})
+                result = await self._end(reason, utterance, tasks)
             return result
 
     def _reason(self, work: asyncio.Task[EndReason], utterance: Utterance) -> EndReason:
@@ -179,11 +204,52 @@ class Mouth:
     ) -> EndReason:
         try:
             async with closing(clauses(text)) as pieces:
+                utterance.waiting = True
                 async for clause in pieces:
+                    utterance.waiting = False
                     await self._speak_clause(tts, clause, utterance, voice, times)
+                    utterance.waiting = True
+                utterance.waiting = False
         except LineClosedError:
             return "hangup"
         return await self._until_heard()
+
+    async def _watch(
+        self, tts: TTS, utterance: Utterance, voice: str | None, patience: Patience, times: TurnTimes
+    ) -> None:
+        """Fill in where the text halts, and give it up in time. Only raises: LLMError, TTSError."""
+        line, silent, filled = self._line, 0.0, -1
+        while True:
+            await asyncio.sleep(WATCH_S)
+            dry = line.queued - line.heard <= line.samples(FRAME_MS)
+            if not (utterance.waiting and dry) or line.paused or utterance.stopped.is_set():
+                silent = 0.0
+                continue
+            silent += WATCH_S
+            if silent >= patience.limit_s:
+                raise LLMError(f"a reply halted for {patience.limit_s:g} s")
+            clauses_said = len(utterance.ledger.spans)
+            if silent >= patience.filler_after_s and filled != clauses_said:
+                filled = clauses_said
+                if words := patience.filler():
+                    await self._fill(tts, words, utterance, voice, times)
+
+    async def _fill(
+        self, tts: TTS, words: str, utterance: Utterance, voice: str | None, times: TurnTimes
+    ) -> None:
+        """Say words between two clauses. The ledger knows nothing of them, nor does the history."""
+        pcm = b""
+        async with (
+            asyncio.timeout(FIRST_SPEECH_S),
+            closing(tts.synthesize(words, voice=voice, language=self.language)) as stream,
+        ):
+            resampler: Resampler | None = None
+            async for speech in stream:
+                resampler = resampler or Resampler(speech.rate, self._line.rate)
+                pcm += resampler.process(speech.pcm)
+        if utterance.waiting and not utterance.stopped.is_set() and not self._line.closed.done():
+            times.played()
+            self._audible(pcm, utterance)
 
     async def _speak_clause(
         self, tts: TTS, clause: str, utterance: Utterance, voice: str | None, times: TurnTimes
@@ -224,11 +290,14 @@ class Mouth:
     def _play(self, pcm: bytes, utterance: Utterance, span: Span, times: TurnTimes) -> None:
         if not pcm or utterance.stopped.is_set():
             return
-        self._line.play(pcm)
+        times.played()
+        self._audible(pcm, utterance)
         span.end = self._line.queued - utterance.start
+
+    def _audible(self, pcm: bytes, utterance: Utterance) -> None:
+        self._line.play(pcm)
         if utterance.started_at is None:
             utterance.started_at = asyncio.get_running_loop().time()
-            times.played()
             self._on_audible(True, utterance)
 
     async def _until_heard(self) -> EndReason:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from voxtra.agent.client import AgentClient
 from voxtra.agent.ears import Ears
-from voxtra.agent.mouth import Mouth, SayResult, Utterance
+from voxtra.agent.mouth import Mouth, Patience, SayResult, Utterance
 from voxtra.agent.times import TurnTimes
 from voxtra.errors import PipelineNotConfiguredError
 from voxtra.events import ErrorEvent, EventType, UserTranscriptEvent, VoxtraEvent
@@ -123,7 +123,12 @@ class VoicePipeline:
         return self._mouth.current is not None
 
     async def say(
-        self, text: str | AsyncIterable[str], *, interruptible: bool = True, voice: str | None = None
+        self,
+        text: str | AsyncIterable[str],
+        *,
+        interruptible: bool = True,
+        voice: str | None = None,
+        patience: Patience | None = None,
     ) -> SayResult:
         """Speak; returns when it was heard, the caller interrupted, or the call ended.
 
@@ -132,14 +137,17 @@ class VoicePipeline:
         Raises:
             PipelineNotConfiguredError: there is no TTS.
             TTSError: the provider failed.
-            LLMError: ``text`` is a reply being made, and the model failed.
+            LLMError: ``text`` is a reply being made, and the model failed, or halted for longer than ``patience``
+                allows.
         """
         if self._speech.tts is None:
             raise PipelineNotConfiguredError("tts")
         fresh = not self.agent.times.played_at
         self._saying = times = self.agent.times if fresh else TurnTimes()
         try:
-            return await self._mouth.say(text, interruptible=interruptible, voice=voice, times=times)
+            return await self._mouth.say(
+                text, interruptible=interruptible, voice=voice, times=times, patience=patience
+            )
         finally:  # also when it failed or was cancelled: what was heard is what was said
             if self._mouth.last is not None:
                 self._said(self._mouth.last, audible=bool(times.played_at))

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from voxtra.agent.changes import Changes
 from voxtra.agent.client import AgentClient
 from voxtra.agent.mouth import SayResult
 from voxtra.agent.realtime_caller import Caller
 from voxtra.agent.realtime_ears import CallerWords
 from voxtra.agent.realtime_link import Link
 from voxtra.agent.realtime_playing import Playing
-from voxtra.agent.realtime_reply import Reply, Say
+from voxtra.agent.realtime_replies import Replies, response_event
+from voxtra.agent.realtime_reply import Reply
 from voxtra.agent.realtime_tools import OnTool, ToolRuns
 from voxtra.agent.times import TurnTimes
 from voxtra.errors import LLMError
-from voxtra.events import AgentResponseEvent, ErrorEvent, EventType, UserTranscriptEvent, VoxtraEvent
-from voxtra.media.line import Line
+from voxtra.events import ErrorEvent, EventType, UserTranscriptEvent, VoxtraEvent
+from voxtra.media.line import FRAME_MS, Line
 from voxtra.speech.base import (
     VAD,
     CallerSpeech,
@@ -31,6 +32,7 @@ from voxtra.speech.base import (
     ReplyStarted,
     ReplyText,
     ReplyToolCall,
+    Speech,
     SpeechEvent,
     SpeechStream,
     SpeechToSpeech,
@@ -64,6 +66,9 @@ class RealtimePipeline:
     Who interrupts is decided here, by the same turn machine as everywhere: the model's sound is paused at the
     first sign of speech, thrown away when it is confirmed, and the model is told to the millisecond how much
     of it was heard. History holds what was heard, and nothing else.
+
+    Attributes:
+        tools: those at work.
 
     Args:
         line: the call's sound; it stays the call's own.
@@ -100,8 +105,9 @@ class RealtimePipeline:
         self.agent = agent
         self._provider = provider
         self._emit = emit
-        self._tools = ToolRuns(agent, on_tool)
         self._loop = asyncio.get_running_loop()
+        self._changes = Changes()
+        self.tools = ToolRuns(agent, on_tool)
         self._playing = Playing(line, agent, on_audible=self._audible, on_heard=self._settle)
         self._link = Link(
             line,
@@ -115,12 +121,9 @@ class RealtimePipeline:
             line, turns, self, push=self._link.push, whole=provider.ends_turns, vad=vad, emit=emit
         )
         self._stopped: asyncio.Future[None] = self._loop.create_future()
-        self._changed = asyncio.Event()
         self._flushing: asyncio.Task[None] | None = None
         self._held: list[SpeechEvent] = []
-        self._replies: dict[str, Reply] = {}
-        self._says: dict[str, Say] = {}
-        self._tags = itertools.count(1)
+        self._replies = Replies(agent, self._playing, self.tools)
         self._unfollow = agent.follow_language(self._link.use_language)
         self._words = CallerWords(agent, lambda text: emit(UserTranscriptEvent(text=text)))
         self._asked = False  # a reply is wanted of which nothing is known yet
@@ -140,22 +143,20 @@ class RealtimePipeline:
     @property
     def busy(self) -> bool:
         """True while a reply is wanted, made or heard."""
-        return bool(self._asked or self._replies or self._playing)
+        return bool(self._asked or self._replies.live or self._playing)
+
+    @property
+    def owes(self) -> bool:
+        """True while the caller waits for words and hears none, nor speaks."""
+        wanted = self.busy or self._owed or self._unanswered is not None or bool(self._replies.unsaid)
+        dry = self.line.queued - self.line.heard <= self.line.samples(FRAME_MS)
+        return wanted and dry and not (self.caller_speaks or self.deaf or self.line.closed.done())
 
     async def quiet(self, timeout: float = 30.0) -> bool:
         """Wait until everything was said and heard; False when that takes longer than ``timeout`` s, or the
         line closes first. A tool that ends the call waits for this."""
-        until = self._loop.time() + timeout
-        while self.busy:
-            self._changed.clear()
-            try:
-                async with asyncio.timeout_at(until):
-                    await self._changed.wait()
-            except TimeoutError:
-                return False
-            if self.line.closed.done() or self._stopped.done():
-                return False
-        return True
+        await self._changes.until(lambda: self._over() or not self.busy, timeout)
+        return not self.busy and not self._over()
 
     async def say(self, text: str, *, interruptible: bool = True) -> SayResult:
         """Let the model say these words: a greeting, a filler. It follows what is being said.
@@ -163,18 +164,17 @@ class RealtimePipeline:
         The model is told to say exactly that; models mostly do. Returns when it was heard, the caller
         interrupted, or the call ended.
         """
-        say = Say(text, interruptible, self._loop.create_future())
-        if self._stopped.done() or self.line.closed.done():
+        tag, say = self._replies.say(text, interruptible=interruptible)
+        if self._over():
             say.settle("hangup" if self.line.closed.done() else "interrupted")
-            return say.done.result()
-        tag = f"say{next(self._tags)}"
-        self._says[tag] = say
-        if self._link.stream is not None:
+        elif self._link.stream is not None:
             self._ask(SAY.format(text=text), tag)
-        try:
-            return await say.done
-        finally:
-            self._says.pop(tag, None)
+        return await self._replies.said(tag)
+
+    def play(self, text: str, speech: Sequence[Speech]) -> None:
+        """Words of another voice, in this one's place: they follow what is being said, and are heard alike."""
+        if self._flushing is None and not self._over():
+            self._playing.own(text, speech)
 
     def answer(self) -> None:
         """Ask the model to go on with what was said so far, as soon as there is a connection."""
@@ -187,51 +187,32 @@ class RealtimePipeline:
         return self._caller.speaking
 
     @property
-    def working(self) -> bool:
-        """True while a tool is at work."""
-        return bool(self._tools.of)
-
-    @property
     def unanswered(self) -> Unanswered | None:
         """The caller's last turn, while the model has not begun to answer it."""
         return self._unanswered
 
-    # ---- what a tool may ask
-
-    def was_cut(self, tool_id: str) -> bool:
-        """Whether the caller cut in on the reply that asked for a tool."""
-        reply = self._tools.of.get(tool_id)
-        return reply is not None and reply.cut
-
-    async def cut_off(self, tool_id: str) -> None:
-        """Wait until the caller cuts in on the reply that asked for a tool; that may be never."""
-        reply = self._tools.of.get(tool_id)
-        if reply is not None:
-            await reply.was_cut.wait()
-
     async def heard_out(self, tool_id: str) -> bool:
         """Wait until the reply that asked for a tool was heard; False when the caller cut in, or all is over."""
-        reply = self._tools.of.get(tool_id)
-        while reply is not None and not reply.cut:
-            if self._over():
-                return False
-            if reply.ended and not self._playing.of(reply.name):
-                return True
-            self._changed.clear()
-            await self._changed.wait()
-        return False
+        reply = self.tools.of.get(tool_id)
+        if reply is None:
+            return False
+
+        def heard() -> bool:
+            return reply.ended and not self._playing.of(reply.name)
+
+        await self._changes.until(lambda: self._over() or reply.cut or heard())
+        return heard() and not reply.cut and not self._over()
 
     async def tools_told(self, timeout: float) -> bool:
         """Wait until the results of all tools are known to model and history; False after ``timeout`` s."""
-        until = self._loop.time() + timeout
-        while self._tools.of:
-            self._changed.clear()
-            try:
-                async with asyncio.timeout_at(until):
-                    await self._changed.wait()
-            except TimeoutError:
-                return False
-        return True
+        return await self._changes.until(lambda: not self.tools.of, timeout)
+
+    def fail(self, error: LLMError, *, for_good: bool) -> None:
+        """The connection is of no use: another is made, or (``for_good``) ``run`` raises ``error``."""
+        if for_good:
+            self._link.give_up(error)
+        else:
+            self._link.lose(error)
 
     def interrupt(self, *, anyway: bool = False) -> None:
         """Cut in on what is being said, if it may be interrupted (or ``anyway``): silence within a frame."""
@@ -256,7 +237,7 @@ class RealtimePipeline:
         """End the conversation; what was not heard yet is not said."""
         if not self._stopped.done():
             self._stopped.set_result(None)
-        self._changed.set()
+        self._changes.tell()
 
     # ---- running
 
@@ -309,11 +290,11 @@ class RealtimePipeline:
         history = self.agent.history
         if unanswered is not None:  # it is sent as it was spoken
             history = [message for message in history if message is not unanswered[1]]
-        self._tools.unsent.clear()  # the history has them
+        self.tools.unsent.clear()  # the history has them
         stream = await self._either(self._link.open(history))
         if stream is None:
             return
-        for tool_id, result in self._tools.unsent:
+        for tool_id, result in self.tools.unsent:
             stream.add_tool_result(tool_id, result)
         self._words.reconnected()
         if unanswered is not None:
@@ -325,9 +306,8 @@ class RealtimePipeline:
         if self._caller.speaking:
             for pcm in self._caller.sound:
                 self._link.push(pcm)
-        for tag, say in self._says.items():
-            if not say.ended and not say.done.done():
-                self._ask(SAY.format(text=say.text), tag)
+        for tag, say in self._replies.unsaid:
+            self._ask(SAY.format(text=say.text), tag)
 
     def _count(self, error: LLMError) -> None:
         self._emit(ErrorEvent(error_type=type(error).__name__, message=str(error)))
@@ -336,17 +316,12 @@ class RealtimePipeline:
     async def _disconnect(self) -> None:
         """The connection is lost: what it had begun to say is heard to its end, the rest is asked for again."""
         await self._link.close()
-        for name, reply in list(self._replies.items()):
-            self._playing.end_reply(name)
-            reply.ended = True
+        waiting = self._asked and self._unanswered is None and not self._replies.says
+        for reply in self._replies.lose():
             self._owed = self._owed or not reply.cut
-            if reply.say is not None:
-                reply.say.ended = True
             if reply.tools:
-                self._tools.note(reply)
                 self._spawn(self._use_tools(reply))
-        self._owed = self._owed or (self._asked and self._unanswered is None and not self._says)
-        self._replies.clear()
+        self._owed = self._owed or waiting
         self._held.clear()
         self._asked = False
         self._settle()
@@ -355,9 +330,7 @@ class RealtimePipeline:
         self._unfollow()
         await self._caller.close()
         await self._link.close()
-        for reply in self._replies.values():
-            for _, task in reply.tools:
-                task.cancel()
+        self._replies.close()
         if self._flushing is not None:
             await asyncio.gather(self._flushing, return_exceptions=True)
         await self._playing.close()
@@ -365,8 +338,7 @@ class RealtimePipeline:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         reason: EndReason = "interrupted" if self._stopped.done() else "failed"
-        for say in self._says.values():
-            say.settle("hangup" if self.line.closed.done() else reason)
+        self._replies.settle_all("hangup" if self.line.closed.done() else reason)
         self._words.close(self._unanswered[1] if self._unanswered is not None else None)
         self.stop()
 
@@ -395,7 +367,7 @@ class RealtimePipeline:
 
     @property
     def _interruptible(self) -> bool:
-        return self._playing.interruptible and all(r.interruptible for r in self._replies.values())
+        return self._playing.interruptible and self._replies.interruptible
 
     def caller_done(self, turn: TurnEnded, sound: list[bytes]) -> None:
         """A turn of the caller; where the provider ends turns it is told by it, and only timed here."""
@@ -457,17 +429,16 @@ class RealtimePipeline:
         match event:
             case ReplyStarted(reply=name, tag=tag):
                 self._asked = False
-                say = self._says.get(tag)
-                self._replies[name] = Reply(name, say=say)
-                if say is not None:
-                    say.reply = name
-                elif self._provider.ends_turns and not self.agent.times.llm_started_at:
+                reply = self._replies.start(name, tag)
+                times = self.agent.times
+                if reply.say is None and self._provider.ends_turns and not times.llm_started_at:
                     self._emit(VoxtraEvent(type=EventType.AGENT_THINKING))
-                    self.agent.times.llm_started()
+                    times.llm_started()
             case ReplyAudio() | ReplyText() | ReplyAudioEnded() | ReplyToolCall():
-                reply = self._replies.get(event.reply)
-                if reply is not None:
-                    self._part(event, reply)
+                assert self._link.stream is not None  # it is from there
+                known = self._replies.part(event, self._link.stream.rate)
+                if known and isinstance(event, ReplyAudio | ReplyToolCall):
+                    self._unanswered = None
             case ReplyEnded():
                 self._reply_ended(event)
             case CallerTurn(item=item):
@@ -483,51 +454,19 @@ class RealtimePipeline:
                 self._link.lose(error)
             case CallerSpeech():
                 pass  # the turn machine has its own opinion
-        self._changed.set()
-
-    def _part(self, event: ReplyAudio | ReplyText | ReplyAudioEnded | ReplyToolCall, reply: Reply) -> None:
-        interruptible = reply.interruptible
-        assert self._link.stream is not None
-        rate = self._link.stream.rate
-        match event:
-            case ReplyAudio(reply=name, item=item, pcm=pcm):
-                self._unanswered = None
-                self.agent.times.llm_first()
-                self._playing.audio(name, item, pcm, rate, interruptible=interruptible)
-            case ReplyText(reply=name, item=item, text=text):
-                reply.text += text
-                self._playing.text(name, item, text, rate, interruptible=interruptible)
-            case ReplyAudioEnded(item=item):
-                self._playing.end(item)
-            case ReplyToolCall(call=call):
-                self._unanswered = None
-                self._tools.start(call, reply)
-        for spoken in self._playing.of(event.reply):
-            reply.message = spoken.message
-            if reply.say is not None and spoken.message not in reply.say.words:
-                reply.say.words.append(spoken.message)
+        self._changes.tell()
 
     def _reply_ended(self, event: ReplyEnded) -> None:
         if not event.reply:
             self._asked = False
-        reply = self._replies.pop(event.reply, None) or Reply(say=self._says.get(event.tag))
-        reply.ended = True
-        self._playing.end_reply(event.reply)
-        if reply.say is not None:
-            reply.say.ended = True
-        empty = event.reason == "finished" and not (reply.message or reply.tools or reply.cut)
-        if event.reason == "failed" or (empty and reply.say is None):
-            self._reply_failed(event.detail or "there was nothing in it", reply)
+        reply, problem = self._replies.end(event)
+        if problem:
+            self._reply_failed(problem, reply)
         elif event.reason == "finished":
             self._failures = 0
             self.agent.times.llm_done()
-            calls = [{"id": c.id, "name": c.name, "arguments": c.arguments} for c, _ in reply.tools]
-            usage = {
-                "input_tokens": event.usage.input_tokens, "output_tokens": event.usage.output_tokens
-            }  # fmt: skip
-            self._emit(AgentResponseEvent(text=reply.text.strip(), tool_calls=calls, data=usage))
+            self._emit(response_event(reply, event))
         if reply.tools:
-            self._tools.note(reply)
             self._spawn(self._use_tools(reply))
         self._settle()
 
@@ -553,8 +492,8 @@ class RealtimePipeline:
             self._ask()
 
     async def _use_tools(self, reply: Reply) -> None:
-        speak = await self._tools.finish(reply, lambda: self._link.stream)
-        self._changed.set()
+        speak = await self.tools.finish(reply, lambda: self._link.stream)
+        self._changes.tell()
         if reply.cut or not speak:
             return  # the caller has the floor, or nothing more is to be said
         if self._caller.speaking:
@@ -566,22 +505,23 @@ class RealtimePipeline:
 
     def _cut(self) -> bool:
         """Silence, and no more of the reply under way. False when that is under way already."""
-        if self._flushing is not None or self._link.stream is None:
+        if self._flushing is not None:
             return False
-        self._link.stream.cancel()
+        stream = self._link.stream
+        if stream is not None:
+            stream.cancel()
         self._asked = False
         self._unanswered = None
-        for reply in [*self._replies.values(), *self._tools.of.values()]:
-            if not reply.ended or self._playing.of(reply.name):
-                reply.was_cut.set()
-        self._flushing = asyncio.ensure_future(self._cut_off(self._link.stream))
+        self._replies.cut()
+        self._flushing = asyncio.ensure_future(self._cut_off(stream))
         return True
 
-    async def _cut_off(self, stream: SpeechStream) -> None:
-        says = [say for say in self._says.values() if not say.done.done()]
+    async def _cut_off(self, stream: SpeechStream | None) -> None:
+        says = [say for say in self._replies.says.values() if not say.done.done()]
         try:
             for item, heard_ms in await self._playing.cut():
-                stream.truncate(item, heard_ms)
+                if stream is not None:
+                    stream.truncate(item, heard_ms)
             for say in says:
                 say.settle("interrupted")
         finally:
@@ -589,7 +529,7 @@ class RealtimePipeline:
             held, self._held = self._held, []
             for event in held:
                 self._event(event)
-            self._changed.set()
+            self._changes.tell()
 
     def _audible(self, audible: bool) -> None:
         playing = self._playing
@@ -605,7 +545,5 @@ class RealtimePipeline:
 
     def _settle(self) -> None:
         """Whoever waits for words to be heard."""
-        for say in list(self._says.values()):
-            if say.ended and not self._playing.of(say.reply):
-                say.settle("finished")
-        self._changed.set()
+        self._replies.settle()
+        self._changes.tell()

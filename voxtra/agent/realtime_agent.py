@@ -10,6 +10,7 @@ from voxtra.agent.agent import Agent, Handoff
 from voxtra.agent.realtime import RealtimePipeline
 from voxtra.agent.realtime_tools import Unsaid
 from voxtra.agent.stage import Over, Stage
+from voxtra.agent.streams import closing
 from voxtra.agent.tool_use import INTERRUPTED, ToolBox, ToolUse
 from voxtra.agent.tools import ToolResult
 from voxtra.errors import CallEndedError, LLMError, ProviderError
@@ -21,6 +22,8 @@ log = logging.getLogger("voxtra.agent")
 
 TICK_S = 0.1
 """How often it is looked whether somebody is silent for too long."""
+FILL_S = 5.0
+"""How long a filler may take to be synthesised."""
 TELL_S = 2.0
 """How long results of tools may take to reach the history when another agent goes on."""
 
@@ -46,6 +49,9 @@ class RealtimeAgent:
         self._ending = False  # a tool is at work that may end the call
         self._fillers = itertools.cycle(agent.filler)
         self._rounds = 0
+        self._turns = self._reprompts = self._late = 0
+        self._filled = False
+        self._quiet_since = 0.0
         self._told_of = ""
 
     async def run(self) -> Handoff:
@@ -97,6 +103,7 @@ class RealtimeAgent:
         elif event.type is EventType.BARGE_IN:
             result.interruptions += 1
         elif isinstance(event, AgentResponseEvent):
+            self._late = 0
             self._rounds += bool(event.tool_calls)
             result.input_tokens += event.data.get("input_tokens", 0)
             result.output_tokens += event.data.get("output_tokens", 0)
@@ -157,34 +164,89 @@ class RealtimeAgent:
     # ---- patience
 
     async def _watch(self) -> None:
-        """Ask whether somebody is there, and end it when nobody is, or by request. Only raises: Over."""
-        agent, pipeline, result = self._agent, self._pipeline, self._stage.result
-        now = asyncio.get_running_loop().time
-        quiet_since, turns, asked = now(), result.turns, 0
+        """Nothing is silent for ever: neither model nor caller. Only raises: Over."""
+        pipeline, now = self._pipeline, asyncio.get_running_loop().time
+        self._quiet_since = now()
+        owes_since: float | None = None
         while True:
             if self._goodbye.done():
                 pipeline.interrupt(anyway=True)
                 await self._last_words(self._goodbye.result())
                 raise Over("max_duration")
             await asyncio.sleep(TICK_S)
-            if result.turns != turns:
-                turns, asked = result.turns, 0
-            heard = pipeline.busy or pipeline.working or pipeline.caller_speaks
-            if heard or pipeline.deaf or self._call.bridge_id is not None:
-                quiet_since = now()
-            if now() - quiet_since < agent.idle_s:
-                continue
-            self._emit(VoxtraEvent(type=EventType.SILENCE_DETECTED, data={"seconds": agent.idle_s}))
-            if asked == len(agent.idle_reprompts):
-                await self._last_words(agent.goodbye)
-                raise Over("silence")
-            await pipeline.say(agent.idle_reprompts[asked])
-            asked += 1
-            quiet_since = now()
+            if not pipeline.owes:
+                owes_since = None
+                self._filled = False
+            elif owes_since is None:
+                owes_since = now()
+            elif await self._overdue(now() - owes_since):
+                owes_since = None
+            await self._silent_caller()
+
+    async def _overdue(self, waited: float) -> bool:
+        """The caller waits for words. True when the wait is ended: there is another connection."""
+        agent = self._agent
+        if waited >= agent.reply_s:
+            self._late += 1
+            error = LLMError(f"{self._provider.name}: no word of a reply within {agent.reply_s:g} s")
+            self._pipeline.fail(error, for_good=self._late >= agent.max_failures)
+            return True
+        if waited >= agent.filler_after_s and not self._filled:
+            self._filled = True
+            await self._fill_in()
+        return False
+
+    async def _fill_in(self) -> None:
+        """A filler by the app's own voice, if it has one: the model itself is late."""
+        tts, words = self._stage.speech.tts, next(self._fillers, "")
+        if tts is None or not words:
+            return
+        language = self._stage.client.language or self._stage.speech.language
+        try:
+            async with (
+                asyncio.timeout(FILL_S),
+                closing(
+                    tts.synthesize(words, voice=self._agent.voice_in(language), language=language)
+                ) as pieces,
+            ):
+                speech = [piece async for piece in pieces]
+        except (ProviderError, TimeoutError) as error:
+            log.warning("the filler was not said: %s", error)
+            return
+        if self._pipeline.owes:
+            self._pipeline.play(words, speech)
+
+    async def _silent_caller(self) -> None:
+        """Ask whether somebody is there, and end it when nobody is."""
+        agent, pipeline, result = self._agent, self._pipeline, self._stage.result
+        now = asyncio.get_running_loop().time
+        if result.turns != self._turns:
+            self._turns, self._reprompts = result.turns, 0
+        heard = pipeline.busy or pipeline.owes or pipeline.tools.of or pipeline.caller_speaks
+        if heard or pipeline.deaf or self._call.bridge_id is not None:
+            self._quiet_since = now()
+        if now() - self._quiet_since < agent.idle_s:
+            return
+        self._emit(VoxtraEvent(type=EventType.SILENCE_DETECTED, data={"seconds": agent.idle_s}))
+        if self._reprompts == len(agent.idle_reprompts):
+            await self._last_words(agent.goodbye)
+            raise Over("silence")
+        words = agent.idle_reprompts[self._reprompts]
+        self._reprompts += 1
+        await self._said(words)
+        self._quiet_since = now()
 
     async def _last_words(self, words: str) -> None:
         if words and self._call.is_active:
-            await self._pipeline.say(words, interruptible=False)
+            await self._said(words, interruptible=False)
+
+    async def _said(self, words: str, *, interruptible: bool = True) -> None:
+        """Let the model say these words; a model that can't is not waited for."""
+        try:
+            async with asyncio.timeout(self._agent.reply_s):
+                await self._pipeline.say(words, interruptible=interruptible)
+        except TimeoutError:
+            log.warning("the model did not say %r", words)
 
     # ---- tools
 
@@ -193,7 +255,7 @@ class RealtimeAgent:
         use = self._tools.use(call.name, call.id, call.arguments)
         if self._rounds >= self._agent.max_tool_rounds:
             return "Not done: too many rounds of tools in one turn."
-        if self._tools.refused(use, interrupted=self._pipeline.was_cut(call.id)):
+        if self._tools.refused(use, interrupted=self._pipeline.tools.was_cut(call.id)):
             return use.told
         tool = use.tool
         if (tool.terminal or tool.on_interrupt == "if_spoken") and not await self._pipeline.heard_out(
@@ -214,7 +276,7 @@ class RealtimeAgent:
     async def _run_tool(self, use: ToolUse) -> None:
         """Run it to its end; a filler is said when it is late; the caller's word may cancel it."""
         task = self._tools.start(use)
-        cut = asyncio.ensure_future(self._pipeline.cut_off(use.call_id))
+        cut = asyncio.ensure_future(self._pipeline.tools.cut_off(use.call_id))
         watched = {task, cut} if use.tool.on_interrupt == "cancel" and not use.tool.terminal else {task}
         filler: asyncio.Task[None] | None = None
         try:

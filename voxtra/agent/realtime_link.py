@@ -18,6 +18,8 @@ log = logging.getLogger("voxtra.agent")
 MAX_LOSSES = 3
 """So many connections may be lost within :data:`LOSSES_S` before it is given up."""
 LOSSES_S = 60.0
+OPEN_S = 30.0
+"""How long a connection may take; providers have shorter limits of their own."""
 
 
 class Link:
@@ -58,15 +60,19 @@ class Link:
         """Connect, with what was said so far. Raises LLMError."""
         loop = asyncio.get_running_loop()
         self.lost = loop.create_future()
-        stream = await self._provider.open(
-            rate=self._line.rate,
-            codec=self._line.codec,
-            on_event=self._on_event,
-            instructions=self._instructions,
-            tools=self._tools,
-            history=history,
-            language=self._language,
-        )
+        try:
+            async with asyncio.timeout(OPEN_S):
+                stream = await self._provider.open(
+                    rate=self._line.rate,
+                    codec=self._line.codec,
+                    on_event=self._on_event,
+                    instructions=self._instructions,
+                    tools=self._tools,
+                    history=history,
+                    language=self._language,
+                )
+        except TimeoutError:
+            raise LLMError(f"{self._provider.name}: no connection within {OPEN_S:g} s") from None
         self._uplink = Resampler(self._line.rate, stream.rate)
         self.stream = stream
         return stream

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from voxtra.agent.client import AgentClient
@@ -14,10 +15,13 @@ from voxtra.agent.mouth import MS_PER_CHARACTER, STALL_S
 from voxtra.errors import LineClosedError, MediaError
 from voxtra.media.line import Line
 from voxtra.media.resample import Resampler
+from voxtra.speech.base import Speech
 from voxtra.types import EndReason, Message
 
 log = logging.getLogger("voxtra.agent")
 
+OWN = ""
+"""Stands for the reply of words that are not the model's."""
 MAX_PAST = 16
 """Utterances that were heard and whose words may still come."""
 
@@ -78,6 +82,7 @@ class Playing:
         self._live: OrderedDict[str, Spoken] = OrderedDict()
         self._past: OrderedDict[str, Spoken] = OrderedDict()
         self._watchers: set[asyncio.Task[None]] = set()
+        self._own = itertools.count(1)
         self.audible = False
         self.stretch: list[Spoken] = []
 
@@ -108,6 +113,15 @@ class Playing:
         span.text += text
         span.expected = self._line.samples(len(span.text) * MS_PER_CHARACTER)
         spoken.message["content"] = span.text
+
+    def own(self, text: str, speech: Sequence[Speech]) -> None:
+        """Words that the model knows nothing of, with all their sound."""
+        item = f"own{next(self._own)}"
+        rate = speech[0].rate if speech else self._line.rate
+        for piece in speech:
+            self.audio(OWN, item, piece.pcm, rate, interruptible=True)
+        self.text(OWN, item, text, rate, interruptible=True)
+        self.end(item)
 
     def _find(self, reply: str, item: str, rate: int, interruptible: bool) -> Spoken | None:
         if item in self._past:
@@ -230,7 +244,8 @@ class Playing:
                 history[:] = [each for each in history if each is not spoken.message]
             self._live.pop(spoken.item, None)
             self._past[spoken.item] = spoken
-            out.append((spoken.item, self._line.ms(played)))
+            if spoken.reply != OWN:
+                out.append((spoken.item, self._line.ms(played)))
         while len(self._past) > MAX_PAST:
             self._past.popitem(last=False)
         self._silent()

@@ -40,6 +40,17 @@ class ToolRuns:
         self.of: dict[str, Reply] = {}
         """The replies whose tools are at work, by id of the call."""
 
+    def was_cut(self, tool_id: str) -> bool:
+        """Whether the caller cut in on the reply that asked for a tool."""
+        reply = self.of.get(tool_id)
+        return reply is not None and reply.cut
+
+    async def cut_off(self, tool_id: str) -> None:
+        """Wait until the caller cuts in on the reply that asked for a tool; that may be never."""
+        reply = self.of.get(tool_id)
+        if reply is not None:
+            await reply.was_cut.wait()
+
     def start(self, call: ToolCall, reply: Reply) -> None:
         """Run a tool that ``reply`` asks for."""
         self.of[call.id] = reply

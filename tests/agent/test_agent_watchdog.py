@@ -1,0 +1,137 @@
+"""Nothing is silent for ever: whoever owes words and gives none is filled in for, and given up in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from voxtra import CallSession, VoxtraApp
+from voxtra.agent.agent import Agent
+from voxtra.agent.conversation import ConversationResult
+from voxtra.speech.base import LLM, LLMEvent, TextDelta
+from voxtra.testing import CallResult, FakeCall, ScriptedRealtime, run_call
+from voxtra.types import Message
+
+LONG = "This is a long reply that goes on and on and on, about opening hours, prices and the weather."
+
+
+def realtime(agent: Agent, caller: Any, model: ScriptedRealtime, **options: Any) -> Any:
+    results: list[ConversationResult] = []
+    app = VoxtraApp(realtime=model, **options)
+
+    @app.default()
+    async def handler(call: CallSession) -> None:
+        results.append(await call.converse(agent))
+
+    result = run_call(app, caller)
+    return result, results[0]
+
+
+@pytest.mark.proves("field 1")
+def test_a_realtime_model_that_is_late_is_filled_in_for() -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.silence(6)
+        await call.says("Are you there?")
+        await call.hears("One moment")
+        await call.hears("Here I am")
+        await call.hangs_up()
+
+    model = ScriptedRealtime(["Here I am."], latency=5)
+    result, talk = realtime(Agent(), caller, model, tts="local")
+    assert [m["content"] for m in result.history] == ["Are you there?", "One moment, please.", "Here I am."]
+    assert (talk.reason, talk.failures) == ("hangup", 0)
+
+
+@pytest.mark.proves("field 1")
+@pytest.mark.parametrize("voice", [True, False])
+def test_a_realtime_model_that_says_nothing_is_given_up(voice: bool) -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.silence(6)
+        await call.says("Are you there?")
+        if voice:
+            await call.hears("One moment")
+            await call.hears("Could you say it again", timeout=60)
+        await call.ended(timeout=90)
+
+    model = ScriptedRealtime(["never"] * 5, latency=1000)
+    model._latency_to_open = 0
+    options = {"tts": "local"} if voice else {}
+    result, talk = realtime(Agent(reply_s=6), caller, model, **options)
+    assert (talk.reason, model.live) == ("failed", 0)
+    assert result.duration < 80
+
+
+class StallingLLM(LLM):
+    """Says some words and then nothing, for ``stall_s``."""
+
+    name = "stalling"
+
+    def __init__(self, *parts: str | float) -> None:
+        self.parts = parts
+        self.ended = 0
+
+    async def stream(
+        self, messages: Sequence[Message], *, tools: Sequence[dict[str, Any]] = ()
+    ) -> AsyncIterator[LLMEvent]:
+        try:
+            for part in self.parts:
+                if isinstance(part, str):
+                    yield TextDelta(part)
+                else:
+                    await asyncio.sleep(part)
+        finally:
+            self.ended += 1
+
+
+def cascade(agent: Agent, caller: Any, llm: LLM) -> tuple[CallResult, ConversationResult]:
+    results: list[ConversationResult] = []
+
+    async def handler(call: CallSession) -> None:
+        results.append(await call.converse(agent))
+
+    return run_call(handler, caller, llm=llm), results[0]
+
+
+@pytest.mark.proves("field 1")
+def test_a_reply_that_halts_in_the_middle_is_filled_and_goes_on() -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.says("What is new?")
+        await call.hears("This is the first. One moment, please. And that was it.")
+        await call.silence(1)
+        await call.hangs_up()
+
+    llm = StallingLLM("This is the first. ", 6.0, "And that was it.")
+    result, talk = cascade(Agent(), caller, llm)
+    assert [m["content"] for m in result.history] == ["What is new?", "This is the first. And that was it."]
+    assert (talk.reason, talk.failures) == ("hangup", 0)
+
+
+@pytest.mark.proves("field 1")
+def test_a_reply_that_halts_for_good_ends_in_an_apology_and_leaves_what_was_heard() -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.says("What is new?")
+        await call.hears("This is the first. One moment, please. I am sorry")
+        await call.silence(3)
+        await call.hangs_up()
+
+    llm = StallingLLM("This is the first. And ", 1000.0, "never")
+    result, talk = cascade(Agent(reply_s=5), caller, llm)
+    assert (talk.reason, talk.failures, llm.ended) == ("hangup", 1, 1)
+    assert [m["content"] for m in result.history] == ["What is new?", "This is the first."]
+
+
+def test_a_filler_in_the_middle_is_interrupted_like_all_else() -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.says("What is new?")
+        await call.hears("One mo")
+        await call.interrupts("Never mind, forget about it please.", after=0)
+        await call.silence(3)
+        await call.hangs_up()
+
+    llm = StallingLLM("This is the first. ", 8.0, "And that was it.")
+    result, talk = cascade(Agent(filler="One moment, while I look into the matter, please."), caller, llm)
+    assert talk.interruptions == 1
+    assert result.history[1]["content"] == "This is the first."
