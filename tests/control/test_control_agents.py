@@ -1,0 +1,143 @@
+"""Agents that talk on calls of the desk: specs, turn events, what becomes of them at a transfer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from control_rig import FROM, ORG, TO, TO2, TRUNK, FixedKeys
+
+from voxtra import VoxtraApp
+from voxtra.agent import Agent
+from voxtra.api import Api
+from voxtra.control.agents import agent_of, turns_of
+from voxtra.control.call import Call
+from voxtra.control.gate import Denied
+from voxtra.testing.clock import run_virtual
+from voxtra.testing.fake_asterisk import FakeEndpoint
+from voxtra.testing.fake_call import FakeCall
+from voxtra.testing.fake_llm import ScriptedLLM
+from voxtra.testing.fake_office import FakeOffice
+from voxtra.wire import AgentSpec, CallEvent, Originate
+
+
+def order(agent: str | AgentSpec | None) -> Originate:
+    given = {"orgId": ORG, "to": TO, "from": FROM, "trunkId": "trunk_main", "agent": agent}
+    return Originate.model_validate(given)
+
+
+def talking(
+    replies: list[Any], callees: dict[str, Any], main: Callable[[VoxtraApp, Api], Any]
+) -> ScriptedLLM:
+    """Run ``main`` with an app that has speech, and a desk. Returns what the model was asked."""
+    llm = ScriptedLLM(replies)
+
+    async def run() -> None:
+        api = Api(0, keys=FixedKeys(), trunks=[TRUNK], relay=False)
+        app = VoxtraApp(stt="local", tts="local", llm=llm, instructions="Be brief.", api=api)
+        async with FakeOffice(app, endpoints=callees):
+            await main(app, api)
+
+    run_virtual(run())
+    return llm
+
+
+async def told(call: Call) -> list[CallEvent]:
+    async with asyncio.timeout(600):
+        return [event async for event in call.log.follow(0)]
+
+
+def test_turns_interruptions_and_backchannels_are_on_the_status_stream() -> None:
+    async def callee(call: FakeCall) -> None:
+        await call.hears("Hello")
+        await call.says("I would like a table for tonight please")
+        await call.hears("Of course")
+        await call.interrupts("no wait, tomorrow is better for us")
+        await call.hears("Tomorrow then")
+        await call.silence(2)
+        await call.noise(0.2)
+        await call.silence(2)
+        await call.hangs_up()
+
+    spec = AgentSpec(greeting="Hello.", turn_detection={"silenceThresholdMs": 300, "commitMinIntervalMs": 0})
+    replies = ["Of course, for how many people may I reserve that table of yours tonight?", "Tomorrow then."]
+
+    async def main(app: VoxtraApp, api: Api) -> None:
+        call = await api.desk.originate(order(spec))
+        assert call.agent == "inline"
+        events = await told(call)
+        names = [event.name for event in events]
+        assert names.count("turn_committed") == 2
+        assert names.count("barge_in_confirmed") == 1
+        assert names.index("barge_in_confirmed") > names.index("turn_committed")
+        first = next(event for event in events if event.name == "turn_committed")
+        assert first.data["text"] == "I would like a table for tonight please"
+        assert first.data["speech_ms"] > 500
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        assert events[-1].data["status"] == "completed"
+        noises = [event.data["reason"] for event in events if event.name == "backchannel_dropped"]
+        assert noises == ["noise"]
+
+    talking(replies, {TO: callee}, main)
+
+
+def test_the_agent_goes_on_where_a_transfer_comes_to_nothing() -> None:
+    async def callee(call: FakeCall) -> None:
+        await call.hears("Hello")
+        await call.says("give me a human being please")
+        await call.hears("One moment")
+        await call.silence(15)
+        await call.says("so are you still there my friend")
+        await call.hears("I am")
+        await call.hangs_up()
+
+    async def main(app: VoxtraApp, api: Api) -> None:
+        app.agent("bot", Agent(greeting="Hello.", instructions="You are a bot."))
+        call = await api.desk.originate(order("bot"))
+        await asyncio.sleep(10)
+        with pytest.raises(Denied, match="not connected: busy") as refused:
+            await api.desk.transfer(ORG, call.sid, TO2, None)
+        assert refused.value.code == "CONFLICT"
+        assert call.agent == "bot"
+        await told(call)
+        assert call.outcome == "answered"
+
+    talking(["One moment.", "I am."], {TO: callee, TO2: FakeEndpoint("busy", rings=3)}, main)
+
+
+def test_an_agent_swapped_for_another_knows_what_was_said() -> None:
+    async def callee(call: FakeCall) -> None:
+        await call.hears("Hello")
+        await call.says("my name is Anna and I call about a bill")
+        await call.hears("Billing here")
+        await call.says("can you help me with it today please")
+        await call.hears("Surely")
+        await call.hangs_up()
+
+    async def main(app: VoxtraApp, api: Api) -> None:
+        app.agent("first", Agent(greeting="Hello.", tools=()))
+        app.agent("billing", Agent(greeting="Billing here."))
+        call = await api.desk.originate(order("first"))
+        async for event in call.log.follow(0):
+            if event.name == "turn_committed":
+                break
+        await api.desk.attach(ORG, call.sid, "billing")
+        assert call.agent == "billing"
+        await told(call)
+
+    llm = talking(["Let me see, one moment.", "Surely.", "Surely."], {TO: callee}, main)
+    assert any("Anna" in str(message) for message in llm.requests[-1])
+
+
+def test_what_a_spec_makes() -> None:
+    agent = agent_of(AgentSpec(), "The app's.")
+    assert (agent.instructions, agent.greeting, agent.voice) == ("The app's.", "", None)
+    full = AgentSpec.model_validate(
+        {"mode": "speech_to_speech", "modelCodec": "pcm16", "instructions": "Own.", "turnDetection": {
+            "type": "silero", "silence_threshold_ms": 300}}
+    )  # fmt: skip
+    turns = turns_of(full)
+    assert (turns.silence_threshold_ms, turns.response_min_speech_ms, turns.min_speech_ms) == (300, 600, 300)
+    assert agent_of(full, "The app's.").instructions == "Own."
