@@ -19,6 +19,7 @@ from voxtra.errors import (
     ARIInvalidError,
     ARINotFoundError,
     ARINotInStasisError,
+    ARIServerError,
     ARITimeoutError,
     CallEndedError,
     ConfigurationError,
@@ -95,7 +96,7 @@ class Refer(Company):
             if not asking.done():
                 return None
             asking.result()
-        except (ARINotFoundError, ARIConflictError, ARINotInStasisError) as error:
+        except (ARINotFoundError, ARIConflictError, ARINotInStasisError, ARIServerError) as error:
             log.debug("%s left while it was transferred: %s", self.id, error)
         finally:
             asking.cancel()
