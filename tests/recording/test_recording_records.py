@@ -4,7 +4,9 @@
 
 import asyncio
 import json
+import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -271,3 +273,36 @@ async def test_recordings_are_named_in_it_with_where_they_are_or_why_not(tmp_pat
 def test_what_cannot_take_them_is_refused(wrong):
     with pytest.raises(ConfigurationError, match="call_records"):
         CallRecords(wrong)
+
+
+def test_killed_at_random_no_record_that_was_acknowledged_is_lost_and_none_comes_twice(tmp_path):
+    script = Path(__file__).with_name("record_kills.py")
+    ran = subprocess.run(
+        [sys.executable, script, tmp_path, "30", str(int(time.time()))],
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    print(found)
+    assert found["acknowledged"] >= 5, found  # few on a busy machine
+    assert (found["lost"], found["duplicated"], found["left"]) == (0, 0, 0), found
+
+
+async def test_processes_that_run_one_app_have_a_spool_each(tmp_path):
+    one, two = CallRecords(tmp_path), CallRecords(tmp_path)
+    await one.start()
+    with pytest.raises(ConfigurationError, match="in use by another process"):
+        await two.start()
+    two = CallRecords(tmp_path)
+    two.share(2)
+    await two.start()
+    for each in (one, two):
+        record = each.begin(CALL)
+        await record.finish()
+        await each.close()
+    assert [Path(each).name for each in files(tmp_path)] == [
+        "17.4-2.html",
+        "17.4-2.json",
+        "17.4.html",
+        "17.4.json",
+    ]

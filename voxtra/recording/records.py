@@ -32,8 +32,6 @@ SINK_S = 60.0
 """How long the sink may take."""
 POINTS = 1600
 """Of a waveform in the page."""
-PROCESSES = 64
-"""How many processes may keep records in one folder."""
 
 
 class CallRecords:
@@ -59,7 +57,7 @@ class CallRecords:
             if not str(sink):
                 raise ConfigurationError("call_records: name a folder, or give a RecordingSink")
             files = LocalFileSink(sink, name=LAYOUT, keep_days=keep_days)
-            sink = SpooledSink(files, Path(sink) / ".spool", processes=PROCESSES)
+            sink = SpooledSink(files, Path(sink) / ".spool")
         elif not hasattr(sink, "on_recording_complete"):
             raise ConfigurationError(f"call_records={sink!r}: should be a RecordingSink, or a folder")
         elif keep_days:
@@ -73,6 +71,11 @@ class CallRecords:
         record = OpenRecord(self, call)
         self._open.add(record)
         return record
+
+    def share(self, processes: int) -> None:
+        """So many processes run this app side by side. Before :meth:`start`."""
+        if isinstance(self.sink, RecordingSink):
+            self.sink.share(processes)
 
     async def start(self) -> None:
         """Start the sink. Raises as it does."""
@@ -95,6 +98,7 @@ class OpenRecord:
         self._key = uuid.uuid4().hex
         self._folder: Path | None = None
         self._drafted = 0
+        self._over = asyncio.Event()
         self._drafting: asyncio.Task[None] | None = None
         self._finishing: asyncio.Task[None] | None = None
 
@@ -129,15 +133,19 @@ class OpenRecord:
 
     async def _draft(self) -> None:
         while True:
-            await asyncio.sleep(DRAFT_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DRAFT_S):
+                    await self._over.wait()
+            if self._over.is_set():
+                return  # never in the middle of writing: the draft would come after the record
             if self._drafted != self._record.changes:
                 self._drafted = self._record.changes
                 with contextlib.suppress(MediaError, OSError):  # said when it is the record itself
                     await asyncio.to_thread(save_text, self._path("json"), _text(self._record.document()))
 
     async def _finish(self) -> None:
+        self._over.set()
         if self._drafting is not None:
-            self._drafting.cancel()
             await asyncio.gather(self._drafting, return_exceptions=True)
         try:
             document = self._record.document()

@@ -202,7 +202,8 @@ class SpoolStore:
         kept = {(s.st_dev, s.st_ino) for s in (p.stat() for p in self.files.iterdir())}
         for path in self.incoming.iterdir():
             stat = path.stat()
-            if (stat.st_dev, stat.st_ino) in kept:  # taken in, and cut off before it was removed here
+            taken_in = (stat.st_dev, stat.st_ino) in kept  # and cut off before it was removed here
+            if taken_in or path.name.startswith("."):  # or cut off before it was whole
                 path.unlink()
 
     def left_behind(self) -> list[Path]:
