@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import wave
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import soundfile
+from aiohttp import web
 from app_rig import Rig, running
 
-from voxtra import CallSession, LocalFileSink
+from voxtra import CallSession, LocalFileSink, RecordingMetadata, SpooledSink, WebhookConfig
 from voxtra.testing.asterisk import PrivateAsterisk
 from voxtra.testing.phone import Phone
 
@@ -70,6 +74,7 @@ class Diary:
 
 
 CALLER, AGENT, OURS = 500.0, 900.0, 1300.0
+CARD = "4111111111111111"
 
 
 @pytest.mark.parametrize("source", ["auto", "asterisk"])
@@ -163,3 +168,153 @@ async def test_one_recording_goes_on_over_bridge_hold_conference_and_back(
     assert near(heard(right, AGENT), told[AGENT])
     assert near(heard(right, OURS), told[OURS])
     assert heard(left, AGENT) == heard(left, OURS) == heard(right, CALLER) == []
+
+
+class Noting(LocalFileSink):
+    """Keeps what it is told."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.told: list[RecordingMetadata] = []
+
+    async def on_recording_complete(self, metadata: RecordingMetadata) -> None:
+        self.told.append(metadata)
+        await super().on_recording_complete(metadata)
+
+
+@pytest.mark.parametrize("source", ["auto", "asterisk", "media"])
+@pytest.mark.parametrize("first", ["caller", "other", "app"])
+async def test_whoever_ends_a_bridged_call_the_sink_is_told_once(
+    asterisk: PrivateAsterisk, tmp_path: Path, source: str, first: str
+) -> None:
+    sink = Noting(tmp_path)
+
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        other = await rig.app.originate("PJSIP/phone2")
+        await call.bridge_with(other)
+        assert await call.record_start("once", source=source, sink=sink) == "once"  # bridged already
+        rig.results.append(True)
+        await call.bridged()
+        if first == "other":
+            await asyncio.sleep(0.5)  # back, alone
+            await call.hangup()
+
+    async with running(asterisk, handler) as rig:
+        async with Phone(
+            (asterisk.sip_host, asterisk.sip_port), user="phone2", password=asterisk.phones["phone2"]
+        ) as agent:
+            await agent.register()
+            async with rig.dialled() as caller:
+                theirs = await agent.incoming()
+                theirs.answer()
+                while not rig.results:
+                    await asyncio.sleep(0.02)
+                await asyncio.sleep(0.2)
+                caller.play(tone(CALLER, 0.8))
+                theirs.play(tone(AGENT, 0.8))
+                await asyncio.sleep(1.2)
+                if first == "app":
+                    await rig.calls[0].hangup()
+                else:
+                    await (caller if first == "caller" else theirs).hangup()
+                await caller.ended(10)
+        await rig.nothing_left()
+        assert [e for e in await rig.app.ari.recordings.list_stored() if e.name.startswith("vx-")] == []
+    (told,) = sink.told
+    assert told.file_path == str(tmp_path / "once.wav")
+    assert "error" not in told.extra
+    left, right = read(tmp_path / "once.wav")
+    assert told.duration_seconds == pytest.approx(len(left) / RATE, abs=0.01)
+    expected = 0 if source == "media" else 1
+    assert len(heard(left, CALLER)) == len(heard(right, AGENT)) == expected
+    assert heard(left, AGENT) == heard(right, CALLER) == []
+    if expected:
+        (mine,), (its,) = heard(left, CALLER), heard(right, AGENT)
+        assert mine[1] - mine[0] == pytest.approx(0.8, abs=0.06)
+        assert its[1] - its[0] == pytest.approx(0.8, abs=0.06)
+        assert abs(mine[0] - its[0]) < 0.06  # both were sent at once
+
+
+@pytest.mark.parametrize("source", ["auto", "asterisk"])
+async def test_a_card_number_keyed_and_spoken_in_a_pause_is_nowhere(
+    asterisk: PrivateAsterisk, tmp_path: Path, source: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    bodies: list[bytes] = []
+
+    async def receive(request: web.Request) -> web.Response:
+        bodies.append(await request.read())
+        return web.Response(
+            status=503 if b"call.ended" in bodies[-1] else 200
+        )  # what is left stays in the spool
+
+    receiver = web.Application()
+    receiver.router.add_post("/voxtra", receive)
+    runner = web.AppRunner(receiver, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    hook = WebhookConfig(
+        f"http://127.0.0.1:{runner.addresses[0][1]}/voxtra",
+        private_urls=True,
+        spool=tmp_path / "news",
+        signing_secret="a secret of some length",
+    )
+
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        await call.record_start("card", fmt="flac", source=source)
+        rig.results.append(await call.listen_dtmf(timeout=10))
+        if source == "auto":
+            await asyncio.sleep(0.5)  # a re-INVITE within a key's last packets makes it several keys
+            await call.hold()  # Asterisk records now; and no more from the next line on
+            await call.unhold()
+        await call.record_pause()
+        rig.results.append("paused")
+        rig.results.append(await call.listen_dtmf(max_digits=16, timeout=15))
+        await asyncio.sleep(1)
+        await call.record_resume()
+        rig.results.append("resumed")
+        await call.play_file("beep")
+        await call.listen_dtmf(max_digits=3, timeout=10)
+
+    sink = SpooledSink(Noting(tmp_path / "done"), tmp_path / "spool")
+    try:
+        async with running(
+            asterisk, handler, webhook=hook, recording_sink=sink, call_records=str(tmp_path / "records")
+        ) as rig:
+            async with rig.dialled() as caller:
+                await asyncio.sleep(0.3)
+                await caller.send_dtmf("7")
+                while "paused" not in rig.results:
+                    await asyncio.sleep(0.02)
+                caller.play(tone(CALLER, 1.0))  # stands for the number being spoken
+                await caller.played()
+                await caller.send_dtmf(CARD)
+                while "resumed" not in rig.results:
+                    await asyncio.sleep(0.02)
+                await asyncio.sleep(0.6)
+                caller.play(tone(AGENT, 1.0))
+                await caller.played()
+                await caller.send_dtmf("9")
+                await asyncio.sleep(0.3)
+                await caller.hangup()
+            await rig.nothing_left()
+    finally:
+        await runner.cleanup()
+    assert [str(each) for each in rig.results] == ["7", "paused", CARD, "resumed"]
+    news = [json.loads(body) for body in bodies]
+    keyed = [event["data"]["digit"] for event in news if event["type"] == "dtmf.received"]
+    assert keyed == ["7", "9"]
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()).decode("latin-1")
+    log = caplog.text + repr([record.__dict__ for record in caplog.records])
+    for where, text in (("files", kept), ("log", log), ("news", repr(bodies)), ("events", repr(rig.events))):
+        assert CARD not in text, where
+        assert "4', '1', '1" not in text, where
+    assert "recording.paused" in kept  # what is searched is not empty
+    (path,) = (tmp_path / "done").rglob("*.flac")
+    both, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    assert rate == RATE
+    assert heard(both[:, 0], CALLER) == []
+    (after,) = heard(both[:, 0], AGENT)
+    assert after[1] - after[0] == pytest.approx(1.0, abs=0.1)

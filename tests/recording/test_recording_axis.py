@@ -99,7 +99,9 @@ segment = st.tuples(
 
 
 @settings(max_examples=60, deadline=None)
-@given(ops=moves, segments=st.lists(segment, max_size=5), write_at=st.sets(st.integers(0, SLOTS - 1), max_size=8))
+@given(
+    ops=moves, segments=st.lists(segment, max_size=5), write_at=st.sets(st.integers(0, SLOTS - 1), max_size=8)
+)
 def test_every_sample_is_the_lines_or_asterisks_or_silent_in_a_pause(ops, segments, write_at):
     world = run(sorted(ops, key=lambda op: op[0]), segments, write_at)
     np.testing.assert_array_equal(world.file, world.expected())

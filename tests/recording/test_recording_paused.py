@@ -1,5 +1,4 @@
 """While a recording is paused nothing of a card number reaches anything that keeps."""
-# ruff: noqa: ASYNC240 - small files of a test
 
 import asyncio
 import json
