@@ -31,7 +31,7 @@ class Bucket:
 
     def __init__(self):
         self.objects, self.writes, self.sessions = {}, Counter(), {}
-        self.failures = []
+        self.failures, self.keys = [], []
         self.fail_chunk = 0
         self.about = {"name": "calls", "metageneration": "1"}
 
@@ -72,6 +72,7 @@ class Bucket:
             await request.read()
             return web.json_response({}, status=self.failures.pop(0))
         precondition = request.query.get("ifGenerationMatch")
+        self.keys.append(request.query.get("kmsKeyName"))
         if request.query["uploadType"] == "resumable":
             about, number = await request.json(), str(len(self.sessions))
             about["contentType"] = request.headers["X-Upload-Content-Type"]
@@ -271,3 +272,15 @@ async def test_the_bucket_removes_what_is_too_old_and_its_other_rules_stay(bucke
     assert bucket.about["metageneration"] == "2"
     await kept(sinks(bucket.port, keep_days=60, name=name), caplog)
     assert bucket.about["lifecycle"] == {"rule": [theirs, ours(60)]}
+
+
+async def test_it_is_encrypted_with_the_key_that_is_named(tmp_path, bucket, sinks):
+    key = "projects/p/locations/eu/keyRings/r/cryptoKeys/calls"
+    for name, content in (("small", b"RIFF"), ("big", os.urandom(BIG))):
+        sink = sinks(bucket.port, kms_key=key)
+        await sink.on_recording_complete(recorded(tmp_path, content, name))
+        await sink.close()
+    plain = sinks(bucket.port)
+    await plain.on_recording_complete(recorded(tmp_path, b"plain", "plain"))
+    await plain.close()
+    assert bucket.keys == [key, key, None]

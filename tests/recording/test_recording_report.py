@@ -164,3 +164,24 @@ def test_a_file_that_is_no_stereo_recording_is_a_named_error(tmp_path, what):
         path.write_text("hello")
     with pytest.raises(CodecError, match=r"call\.wav"):
         render_report(story(), path)
+
+
+@pytest.mark.parametrize(("ending", "kind"), [("flac", ("FLAC", "PCM_16")), ("opus", ("OGG", "OPUS"))])
+def test_other_formats_have_the_same_outline(tmp_path, ending, kind):
+    import soundfile
+
+    rate = 8000
+    tone = (np.sin(np.arange(rate * 4) * 0.35) * 9000).astype("<i2")
+    samples = np.stack([tone, tone], axis=1)
+    samples[rate : 2 * rate, 0] = samples[2 * rate :, 1] = 0
+    wav = tmp_path / "call.wav"
+    soundfile.write(str(wav), samples, rate, subtype="PCM_16")
+    other = tmp_path / f"call.{ending}"
+    soundfile.write(str(other), samples, rate, format=kind[0], subtype=kind[1])
+    one, same = outline(wav, 40), outline(other, 40)
+    assert same.duration_ms == pytest.approx(one.duration_ms, abs=50)
+    for lane in (0, 1):
+        assert np.abs(np.array(one.levels[lane]) - np.array(same.levels[lane])).mean() < 0.05
+    (tmp_path / "no.flac").write_bytes(b"nothing")
+    with pytest.raises(CodecError, match="can't read the recording"):
+        outline(tmp_path / "no.flac", 40)

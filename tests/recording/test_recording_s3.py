@@ -202,3 +202,12 @@ async def test_a_rule_that_cannot_be_set_is_said_and_recordings_go_on(s3, caplog
     sink = S3Sink("no-such-bucket", client=s3, keep_days=30)
     (said,) = await kept(sink, caplog)
     assert "s3://no-such-bucket: no lifecycle rule could be set" in said
+
+
+async def test_it_is_encrypted_with_the_key_that_is_named(tmp_path, s3):
+    for number, content in enumerate((b"RIFF", os.urandom(BIG))):
+        sink = S3Sink("calls", client=s3, kms_key="alias/calls", name="{name}.{format}")
+        await sink.on_recording_complete(recorded(tmp_path, content, f"call-{number}"))
+        head = s3.head_object(Bucket="calls", Key=f"call-{number}.wav")
+        assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", "alias/calls")
+        await sink.close()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import wave
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -30,25 +33,23 @@ class Outline:
 
 
 def outline(path: str | PathLike[str], stretches: int) -> Outline:
-    """Look at a 16-bit stereo WAV file in ``stretches`` parts. Reads it piece by piece.
+    """Look at a 16-bit stereo WAV file in ``stretches`` parts; at FLAC and Ogg Opus where ``voxtra[sounds]`` is there.
+
+    Reads it piece by piece.
 
     Raises:
         CodecError: it is none, or can't be read.
     """
     try:
-        with wave.open(str(path), "rb") as file:
-            if file.getnchannels() != 2 or file.getsampwidth() != 2:
-                raise CodecError(f"{path} is not a stereo recording with 16-bit samples")
-            total, rate = file.getnframes(), file.getframerate()
+        with _opened(path) as (total, rate, read):
             bounds = np.linspace(0, total, stretches + 1).astype(int)
             peaks, levels = np.zeros((stretches, 2)), np.zeros((stretches, 2))
             for index in range(stretches):
-                part = np.frombuffer(file.readframes(bounds[index + 1] - bounds[index]), "<i2")
-                if len(part) >= 2:
-                    both = part[: len(part) & ~1].reshape(-1, 2).astype(float)
+                both = read(int(bounds[index + 1] - bounds[index])).astype(float)
+                if len(both):
                     peaks[index] = np.abs(both).max(axis=0)
                     levels[index] = np.sqrt((both**2).mean(axis=0))
-    except (OSError, EOFError, wave.Error) as error:
+    except (OSError, EOFError, wave.Error, RuntimeError) as error:
         raise CodecError(f"can't read the recording {path}: {error}") from error
     highest = np.maximum(peaks.max(axis=0, initial=0), _QUIETEST)
     peaks, levels = peaks / highest, levels / highest
@@ -57,6 +58,40 @@ def outline(path: str | PathLike[str], stretches: int) -> Outline:
         (peaks[:, 0].tolist(), peaks[:, 1].tolist()),
         (levels[:, 0].tolist(), levels[:, 1].tolist()),
     )
+
+
+_Read: TypeAlias = Callable[[int], "np.ndarray[Any, Any]"]
+
+
+@contextlib.contextmanager
+def _opened(path: str | PathLike[str]) -> Iterator[tuple[int, int, _Read]]:
+    """Frames, rate, and what reads frames, two samples each."""
+    if str(path).endswith((".flac", ".opus", ".ogg")):
+        try:
+            import soundfile
+        except ImportError:
+            raise CodecError(f"can't read the recording {path}: voxtra[sounds] is not installed") from None
+        with soundfile.SoundFile(str(path)) as sound:
+            _check_stereo(path, sound.channels, 2)
+            yield (
+                sound.frames,
+                sound.samplerate,
+                lambda frames: sound.read(frames, dtype="int16", always_2d=True),
+            )
+        return
+    with wave.open(str(path), "rb") as file:
+        _check_stereo(path, file.getnchannels(), file.getsampwidth())
+
+        def read(frames: int) -> np.ndarray[Any, Any]:
+            part = np.frombuffer(file.readframes(frames), "<i2")
+            return part[: len(part) & ~1].reshape(-1, 2)
+
+        yield file.getnframes(), file.getframerate(), read
+
+
+def _check_stereo(path: str | PathLike[str], channels: int, width: int) -> None:
+    if channels != 2 or width != 2:
+        raise CodecError(f"{path} is not a stereo recording with 16-bit samples")
 
 
 def svg_path(values: list[float], height: float) -> str:
