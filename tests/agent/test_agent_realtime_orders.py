@@ -186,6 +186,16 @@ async def converse(script, seed):
     pipeline = RealtimePipeline(
         line, model, agent, TurnDetection(), events.append, tools=(), on_tool=on_tool, vad=Loud()
     )
+    cut = pipeline._playing.cut
+
+    async def noted():
+        """Without a connection nobody can be told what was cut off; the next one knows it by the history."""
+        out = await cut()
+        for item, ms in out if pipeline._link.stream is None else ():
+            model.cuts[item] = ms
+        return out
+
+    pipeline._playing.cut = noted
     run = asyncio.ensure_future(pipeline.run())
     says = []
     for what, ms in script:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 
 from voxtra.agent.agent import Agent, Handoff
 from voxtra.agent.mouth import Patience, SayResult
@@ -158,25 +158,57 @@ class Cascade:
 
     async def _reply(self, text: object) -> tuple[AgentResponseEvent | None, SayResult]:
         """Ask the model, and speak its answer as it comes. The event is None when it was broken off."""
-        agent, client, result = self._agent, self._client, self._stage.result
+        client, result = self._client, self._stage.result
         before, known = client.last, len(client.history)
         try:
             async with Prefetch(client.stream(text)) as pieces:
-                if not await pieces.begun(agent.filler_after_s):
-                    if await self._filler(""):
-                        return None, SayResult("interrupted", "", "")
-                    if not await pieces.begun(max(0.0, agent.reply_s - agent.filler_after_s)):
-                        raise LLMError(f"no word of a reply within {agent.reply_s:g} s")
-                said = await self._say(pieces)
+                said = await self._say(pieces) if await self._has_the_floor(pieces) else None
         except asyncio.CancelledError:
-            if str(text) and len(client.history) == known:  # whoever goes on knows what was said
-                client.history.append({"role": "user", "content": str(text)})
+            self._keep_question(text, known)
             raise
+        if said is None:  # it may be complete, but nobody heard it
+            client.history[known:] = [m for m in client.history[known:] if m["role"] != "assistant"]
+            self._keep_question(text, known)
+            return None, SayResult("interrupted", "", "")
         reply = client.last if client.last is not before else None
         if reply is not None:
             result.input_tokens += reply.data.get("input_tokens", 0)
             result.output_tokens += reply.data.get("output_tokens", 0)
         return reply, said
+
+    def _keep_question(self, text: object, known: int) -> None:
+        """Whoever goes on knows what was said, also when the request was never written."""
+        if str(text) and len(self._client.history) == known:
+            self._client.history.append({"role": "user", "content": str(text)})
+
+    async def _has_the_floor(self, pieces: Prefetch[str]) -> bool:
+        """Wait until the reply begins, and nobody speaks. False when the caller has gone on: nothing of it was
+        heard yet, so that both turns get one answer. Raises LLMError when it is too late."""
+        pipeline = await self._stage.cascade()
+        pipeline.agent_thinks(True)
+        try:
+            return await self._begun(pieces, pipeline)
+        finally:
+            pipeline.agent_thinks(False)
+
+    async def _begun(self, pieces: Prefetch[str], pipeline: VoicePipeline) -> bool:
+        agent, now = self._agent, asyncio.get_running_loop().time
+        began, filled = now(), False
+        while not pipeline.has_turn:
+            speaks = pipeline.caller_speaks and not pipeline.line.closed.done()
+            if pieces.has_begun and not speaks:
+                return True
+            waited = now() - began
+            left = None if speaks else (agent.reply_s if filled else agent.filler_after_s) - waited
+            if left is None or left > 0:
+                await _first(pipeline.changed(), None if speaks else pieces.begun(agent.reply_s), left)
+            elif filled:
+                raise LLMError(f"no word of a reply within {agent.reply_s:g} s")
+            else:
+                filled = True
+                if await self._filler(""):
+                    return False
+        return False
 
     async def _say(self, words: str | AsyncIterator[str], *, interruptible: bool = True) -> SayResult:
         pipeline = await self._stage.cascade()
@@ -270,3 +302,14 @@ class Cascade:
         if self._call.bridge_id is not None:
             raise Over("transferred")
         return None
+
+
+async def _first(one: Awaitable[object], other: Awaitable[object] | None, timeout: float | None) -> None:
+    """Wait for the first of two, at most ``timeout`` s."""
+    tasks = {asyncio.ensure_future(each) for each in (one, other) if each is not None}
+    try:
+        await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -250,6 +250,26 @@ class VoicePipeline:
                 continue  # somebody may have begun to speak just now
         return self._turns.popleft()[1]
 
+    @property
+    def caller_speaks(self) -> bool:
+        """True while a turn of the caller is under way."""
+        return self._machine.speaking
+
+    @property
+    def has_turn(self) -> bool:
+        """True when a turn waits to be taken."""
+        self._forget_stale()
+        return bool(self._turns)
+
+    async def changed(self) -> None:
+        """Wait until the caller begins to speak, or is done."""
+        self._changed.clear()
+        await self._changed.wait()
+
+    def agent_thinks(self, thinks: bool) -> None:
+        """An answer is being made, and nothing of it is heard yet."""
+        self._machine.agent_thinks(thinks)
+
     def take_turn(self) -> UserTranscriptEvent | None:
         """A turn that waits already, None when there is none."""
         self._forget_stale()

@@ -37,6 +37,11 @@ class Prefetch(Generic[T]):
             self._done = True
             self._wake.set()
 
+    @property
+    def has_begun(self) -> bool:
+        """True once there is a first piece, or the end."""
+        return bool(self._pieces) or self._done
+
     async def begun(self, timeout: float) -> bool:
         """Wait until there is a first piece, or the end; False when neither came within ``timeout`` s."""
         try:

@@ -100,6 +100,7 @@ class TurnMachine:
         self._endpoint = endpoint
         self._over_agent_words = over_agent
         self._agent_audible = False
+        self._agent_thinks = False
         self._interruptible = True
         self._agent_until = float("-inf")  # end of the agent's last sound
         self._ducked = False  # only ever while a turn is under way
@@ -112,6 +113,7 @@ class TurnMachine:
         self._state = _State.QUIET
         self._started_at = 0.0
         self._over_agent = False  # it began while the agent was heard
+        self._while_thinking = False  # it began while the agent was about to answer
         self._last_voice = 0.0
         self._speech_ms = 0.0  # voiced ms of the turn
         self._run_ms = 0.0  # voiced ms since the last pause
@@ -165,6 +167,10 @@ class TurnMachine:
         self._interruptible = interruptible
         return [] if audible and interruptible else self._unduck()
 
+    def agent_thinks(self, thinks: bool) -> None:
+        """The agent is about to answer, and not heard yet: "mhm" is no turn then, either."""
+        self._agent_thinks = thinks
+
     def frame(self, probability: float, now: float) -> list[Decision]:
         """One frame of the caller's sound with the detector's probability of speech."""
         heard = self._agent_audible and not self._ducked
@@ -178,6 +184,7 @@ class TurnMachine:
         if self._state is _State.QUIET:
             self._started_at = now
             self._over_agent = self._agent_audible
+            self._while_thinking = self._agent_thinks
             self._after_agent = self._agent_audible or now - self._agent_until < ECHO_TAIL_MS
             out.append(SpeechStarted(now))
         elif self._state is not _State.SPEAKING:
@@ -356,10 +363,12 @@ class TurnMachine:
         )
 
     def _no_turn(self, words: str) -> Literal["echo", "backchannel"] | None:
-        if self._over_agent_words is None or not self._after_agent:
+        if self._over_agent_words is None or not (self._after_agent or self._while_thinking):
             return None
         reason = self._over_agent_words(words)
-        return None if reason == "backchannel" and not self._over_agent else reason
+        if reason == "backchannel":
+            return reason if self._over_agent or self._while_thinking else None
+        return reason if self._after_agent else None
 
     def _close(self, decision: TurnEnded | TurnDropped) -> list[Decision]:
         out = self._unduck()
