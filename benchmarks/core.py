@@ -53,7 +53,7 @@ async def _one(
     finally:
         sending.cancel()
     share = (_waited_s(worker.pid) - waited) / (time.monotonic() - began)
-    progress(f"core: the app had to wait for its core for {share:.1%} of the time")
+    stage.why = f"{stage.why}; the app waited for its core for {share:.0%} of the time".lstrip("; ")
     if not stage.delays:
         raise BenchmarkError("no probe came to the app")
     return stage
@@ -68,8 +68,8 @@ def _figures(stages: list[Stage], how: str) -> list[Figure]:
     last = stages[-1]
     more = "more were not tried"
     if not _held(last):
-        more = last.why or f"a frame waited {percentile(last.delays, 0.99):.1f} ms (p99)"
-        more = f"not {last.calls}: {more}"
+        waited = f"a frame waited {percentile(last.delays, 0.99):.1f} ms (p99)"
+        more = f"not {last.calls}: {waited}; {last.why}"
     top = good[-1].calls if good else 0
     figures = [
         Figure(
@@ -88,6 +88,7 @@ def _figures(stages: list[Stage], how: str) -> list[Figure]:
         )
         figure.profile = stage.profile
         figures.append(figure)
+    figures[0].where = more
     if top < GOAL:
         figures[0].profile = last.profile
     return figures
@@ -106,10 +107,9 @@ def _apart(asterisk: PrivateAsterisk, worker: Child) -> Iterator[str]:
     try:
         _place(worker.pid, first)
         _place(asterisk.pid, rest)
-        first_of_all = _before_others(worker.pid, asterisk.pid)
         os.sched_setaffinity(0, rest)  # what it starts from now on, too
-        ahead = ", both ahead of the machine's other work" if first_of_all else ""
-        yield f"the app on one core, Asterisk and the callers on {len(rest)} other{ahead}"
+        ahead = " and ahead of other work there" if _before_others(worker.pid) else ""
+        yield f"the app on one core{ahead}, Asterisk and the callers on {len(rest)}"
     finally:
         os.sched_setaffinity(0, cores)
 
@@ -120,12 +120,11 @@ def _place(pid: int, cores: set[int]) -> None:
             os.sched_setaffinity(int(task.name), cores)
 
 
-def _before_others(*pids: int) -> bool:
-    """Let these go before what else the machine has to do, as if the cores were theirs; False when we may not."""
+def _before_others(pid: int) -> bool:
+    """Let a process go before others on its core, as if that were its own; False when we may not."""
     try:
-        for pid in pids:
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                os.setpriority(os.PRIO_PROCESS, int(task.name), PRIORITY)
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(task.name), PRIORITY)
     except PermissionError:
         return False
     return True
