@@ -351,8 +351,9 @@ class SpoolStore:
 
     def give_back(self, entry: Entry) -> None:
         """Its delivery was broken off by us: that counts as no attempt."""
-        sql = "UPDATE entry SET state = 'pending', attempts = max(attempts - 1, 0) WHERE id = ?"
-        self._write(sql, (entry.id,))
+        self._write(
+            "UPDATE entry SET state = 'pending', attempts = max(attempts - 1, 0) WHERE id = ?", [entry.id]
+        )
 
     def out(self, entry: Entry) -> Path:
         """A second name of the entry's file, for a sink to move or delete; it ends with :meth:`out_done`."""
