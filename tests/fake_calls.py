@@ -71,6 +71,7 @@ class FakeAri:
         self.app = app
         self.url = "http://fake/ari"
         self.ready = True
+        self.has_http = True
         self.deaf = False
         """The connection is down, and events are lost."""
         self.last_error: Exception | None = None

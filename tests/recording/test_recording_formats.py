@@ -93,7 +93,7 @@ def test_formats_that_are_not(monkeypatch):
     for wrong in ("mp3", "", "WAV", "../wav"):
         with pytest.raises(ConfigurationError, match=r"'wav', 'flac' or 'opus'"):
             check_format(wrong)
-    with pytest.raises(ConfigurationError, match="no 44100 Hz.*'flac'"):
+    with pytest.raises(ConfigurationError, match=r"no 44100 Hz.*'flac'"):
         check_format("opus", 44_100)
     monkeypatch.setitem(sys.modules, "soundfile", None)
     with pytest.raises(MissingExtraError, match=r"voxtra\[sounds\]"):

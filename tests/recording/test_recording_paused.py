@@ -100,7 +100,7 @@ def test_a_card_number_is_nowhere_but_with_the_handler(tmp_path, caplog):
         assert CARD not in text, name
         assert "four one one" not in text, name
         assert "You keyed" not in text, name
-    (record,) = [path for path in (tmp_path / "records").rglob("*.json")]
+    (record,) = (tmp_path / "records").rglob("*.json")
     digits = json.loads((tmp_path / "timeline.json").read_text())["digits"]
     assert [entry["digit"] for entry in digits] == ["7"]
     assert '"4"' not in record.read_text()

@@ -193,6 +193,11 @@ class ARIClient:
         return self._connection.state
 
     @property
+    def has_http(self) -> bool:
+        """Whether files can be fetched: not where Asterisk connects to us."""
+        return self._listener is None
+
+    @property
     def ready(self) -> bool:
         """True while connected and reconciled."""
         return self.state is ConnectionState.READY

@@ -64,9 +64,11 @@ class CallTap:
 
         Raises:
             CallEndedError: the call is over.
-            MediaError: Asterisk did not begin.
+            MediaError: Asterisk did not begin, or its files can't be fetched.
             ARIError: Asterisk refused.
         """
+        if not ari.has_http:
+            raise MediaError("what it records can't be fetched where Asterisk connects to us (asterisk.listen)")
         tap = cls(_Direction(ari, switchboard, leg, "in"), _Direction(ari, switchboard, leg, "out"))
         try:
             # one group each: when one fails the other is not left to begin later
