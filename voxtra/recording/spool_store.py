@@ -248,13 +248,8 @@ class SpoolStore:
         return True
 
     def _known(self, entries: Sequence[Entry]) -> int:
-        found = 0
-        for entry in entries:
-            asked = (entry.sink, entry.key)
-            found += self._db.execute(
-                "SELECT count(*) FROM entry WHERE sink = ? AND key = ?", asked
-            ).fetchone()[0]
-        return found
+        sql = "SELECT count(*) FROM entry WHERE sink = ? AND key = ?"
+        return sum(self._db.execute(sql, (each.sink, each.key)).fetchone()[0] for each in entries)
 
     def _check_room(self, count: int, source: Path | None) -> None:
         size = source.stat().st_size if source is not None else 0
