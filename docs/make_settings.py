@@ -24,7 +24,11 @@ VARIABLE = {setting: variable for variable, setting in ENVIRONMENT.items()}
 def models() -> Iterator[tuple[str, type[BaseModel]]]:
     """Every section with its model, routes last."""
     for name, field in VoxtraConfig.model_fields.items():
-        yield name, next(kind for kind in _kinds(field.annotation) if _is_model(kind))
+        model = next(kind for kind in _kinds(field.annotation) if _is_model(kind))
+        yield name, model
+        for inner, about in model.model_fields.items():
+            if inner != "orgs":  # as caps
+                yield from ((f"{name}.{inner}", kind) for kind in _kinds(about.annotation) if _is_model(kind))
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:

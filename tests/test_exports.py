@@ -45,6 +45,7 @@ NAMES = [
 
 DOCUMENTED_PATHS = {
     "voxtra.app": ["VoxtraApp"],
+    "voxtra.api": ["Api"],
     "voxtra.ari": ["ARIClient"],
     "voxtra.config": [
         "AsteriskConfig",

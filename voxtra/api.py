@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from voxtra.session import CallSession
 
 __all__ = ["Api"]
+
+log = logging.getLogger("voxtra.control")
 
 
 class Api:
@@ -119,7 +122,7 @@ class Api:
         with contextlib.suppress(ConfigurationError):  # it has a default of its own
             app.default()(_unrouted)
         doorman = Doorman(self._keys or KeyRing(Path(settings.keys)), settings.requests_per_second)
-        grant = await self._open_relay(desk, settings) if settings.relay else None
+        grant = await self._open_relay(desk, settings)
         once = Idempotency(asyncio.get_running_loop().time)
         table: Sequence[Operation] = (
             *CallRoutes(desk, grant, once).table(),
@@ -146,8 +149,16 @@ class Api:
         await server.start()
         self._desk, self.url = desk, server.url
 
-    async def _open_relay(self, desk: CallDesk, settings: ApiConfig) -> Grant:
-        keys = RelayKeys.load_or_create(settings.relay_key)
+    async def _open_relay(self, desk: CallDesk, settings: ApiConfig) -> Grant | None:
+        if not settings.relay:
+            return None
+        try:
+            keys = RelayKeys.load_or_create(settings.relay_key)
+        except MissingExtraError as error:
+            if "relay" in settings.model_fields_set:
+                raise
+            log.info("no audio bridge: %s", error)
+            return None
         tls = (settings.cert, settings.key) if settings.cert else None
         relay = Relay(desk, keys, host=settings.host, port=settings.relay_port, tls=tls)
         self._resources.push_async_callback(relay.close)
@@ -159,9 +170,9 @@ class Api:
             return BridgeGrant(
                 token=token,
                 expires_at=until,
-                quic=_at(getattr(relay, "quic_url", None), settings.relay_host),
+                quic=_at(relay.quic_url, settings.relay_host),
                 websocket=_at(relay.websocket_url, settings.relay_host) or "",
-                fingerprints=tuple(getattr(relay, "fingerprints", ())),
+                fingerprints=relay.fingerprints,
             )
 
         return grant
