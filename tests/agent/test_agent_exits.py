@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from voxtra import CallSession, VoxtraApp
-from voxtra.agent.agent import Agent, Transfer, transfer
+from voxtra.agent.agent import Agent, Transfer, hold, transfer
 from voxtra.agent.conversation import ConversationResult
 from voxtra.errors import ConfigurationError, LLMError
 from voxtra.testing import FakeCall, ScriptedLLM, ScriptedRealtime, run_call
+from voxtra.testing import tool as calls
 
 
 def failed(agent: Agent, caller: Any, **options: Any) -> tuple[ConversationResult, bool]:
@@ -81,3 +82,34 @@ def test_what_is_no_way_out() -> None:
         Transfer(" ")
     with pytest.raises(ConfigurationError, match="seconds"):
         Transfer("PJSIP/anna", timeout=0)
+
+
+@pytest.mark.parametrize("realtime", [True, False])
+@pytest.mark.parametrize("patient", [True, False])
+def test_on_hold_for_as_long_as_the_model_wants(realtime: bool, patient: bool) -> None:
+    replies = [["Please hold.", calls("put_on_hold", seconds=30)], "Thank you for holding."]
+    app = VoxtraApp(stt="local", tts="local", llm=ScriptedLLM(replies), realtime=ScriptedRealtime(replies))
+    results: list[ConversationResult] = []
+
+    @app.default()
+    async def handler(call: CallSession) -> None:
+        results.append(await call.converse(Agent(realtime=realtime, tools=[hold(longest_s=20)])))
+
+    async def caller(call: FakeCall) -> None:
+        await call.says("Can you look that up?")
+        await call.hears("Please hold")
+        await call.silence(3)
+        assert call.on_music
+        if patient:
+            await call.hears("Thank you for holding")
+            assert not call.on_music
+        await call.hangs_up()
+
+    result = run_call(app, caller)
+    assert results[0].reason == "hangup"
+    assert result.duration < (30 if patient else 10)
+
+
+def test_how_long_a_hold_may_be() -> None:
+    with pytest.raises(ConfigurationError, match="longest_s=0"):
+        hold(longest_s=0)

@@ -53,6 +53,7 @@ def test_greets_answers_and_hangs_up() -> None:
     ]
     assert (talk.reason, talk.turns, talk.tool_calls, talk.agent) == ("ended", 2, 1, "agent")
     assert model.opened[0].instructions == "Be kind."
+    assert result.history[-1]["content"] == "The call has ended."
     assert [m["role"] for m in result.history] == [
         "assistant",
         "user",

@@ -7,6 +7,7 @@ from voxtra.agent.agent import (
     current_time,
     end_call,
     handoff,
+    hold,
     press_keys,
     transfer,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "current_time",
     "end_call",
     "handoff",
+    "hold",
     "press_keys",
     "tool",
     "transfer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,9 @@ from voxtra.agent.tools import Tool, ToolLike, tools_of
 from voxtra.errors import CallError, ConfigurationError
 from voxtra.speech.base import LLM, SpeechToSpeech
 from voxtra.turns import TurnDetection
+
+HOLD_TICK_S = 0.5
+"""How often a held call is looked after."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -141,6 +145,12 @@ class _Call(Protocol):
     async def transfer_to(self, endpoint: str, **options: Any) -> Any:
         """See CallSession."""
 
+    async def hold(self, moh_class: str) -> None:
+        """See CallSession."""
+
+    async def unhold(self) -> None:
+        """See CallSession."""
+
     async def send_dtmf(self, dtmf: str) -> None:
         """See CallSession."""
 
@@ -189,6 +199,35 @@ def press_keys() -> Tool:
         return "Pressed."
 
     return Tool(press_keys, description="Press keys of the telephone: 0-9 * #, w is a pause.")
+
+
+def hold(*, longest_s: int = 120, moh_class: str = "default") -> Tool:
+    """A tool that puts the caller on hold, with music, for as many seconds as the model wants.
+
+    Args:
+        longest_s: the most it may want.
+        moh_class: a class of musiconhold.conf.
+    """
+    if not longest_s >= 1:
+        raise ConfigurationError(f"hold(longest_s={longest_s!r}): seconds, 1 or more")
+
+    async def put_on_hold(seconds: int, call: Any) -> str:
+        until = asyncio.get_running_loop().time() + min(max(seconds, 1), longest_s)
+        await call.hold(moh_class)
+        try:
+            while call.is_active and (left := until - asyncio.get_running_loop().time()) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(min(left, HOLD_TICK_S))
+        finally:
+            if call.is_active:
+                await call.unhold()
+        return "The caller was on hold, and is back."
+
+    return Tool(
+        put_on_hold,
+        description=f"Put the caller on hold with music for some seconds, {longest_s} at most. Say so before.",
+        terminal=True,
+        timeout_s=longest_s + 15,
+    )
 
 
 def change_language(*languages: str) -> Tool:

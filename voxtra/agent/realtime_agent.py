@@ -128,7 +128,7 @@ class RealtimeAgent:
             if beside[1].done():
                 await beside[1]  # raises
             await work
-            return None
+            return self._next.result() if self._next.done() else None
         except LLMError as error:
             await self._failed(error)
             raise Over("failed") from error
@@ -286,6 +286,12 @@ class RealtimeAgent:
             if not task.done() and not cut.done() and not use.tool.terminal:
                 filler = asyncio.ensure_future(self._fill(use.tool.filler))
             await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if not (use.tool.terminal and self._pipeline.line.closed.done()):
+                raise
+            await asyncio.wait({task}, timeout=TELL_S)  # it may have ended the line itself
+            if not task.done():
+                raise
         finally:
             for each in (task, cut, *([filler] if filler is not None else [])):
                 each.cancel()

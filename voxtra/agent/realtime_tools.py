@@ -25,6 +25,8 @@ class Unsaid(str):
 
 TOOL_S = 60.0
 """How long a tool may take, s; tools of voxtra have shorter limits of their own."""
+ENDING_S = 2.5
+"""How long a tool may take to end when it is cancelled."""
 DONE = "Done."
 CANCELLED = "Cancelled: the conversation went on without it."
 
@@ -90,6 +92,8 @@ class ToolRuns:
         finally:
             for task in tasks:
                 task.cancel()
+            if any(not task.done() for task in tasks):
+                await asyncio.wait(tasks, timeout=ENDING_S)
             results = [self._told(task) for task in tasks]
             for (call, _), result in zip(reply.tools, results, strict=True):
                 self._tell(call, DONE if result is None else result, stream())
