@@ -13,4 +13,9 @@ class ARIModel(BaseModel):
     ``model_fields_set`` tells which were sent. Words from a fixed list (states, results) are plain ``str``.
     """
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="allow",
+        populate_by_name=True,
+        protected_namespaces=(),
+        cache_strings="keys",  # values are ids mostly: none comes twice, and kept they cost a megabyte
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from voxtra.ari.events import AnyMessage, Event, Message, RESTResponse
@@ -30,7 +30,7 @@ from voxtra.errors import (
 
 T = TypeVar("T")
 
-_MESSAGES: TypeAdapter[Message] = TypeAdapter(AnyMessage)
+_MESSAGES: TypeAdapter[Message] = TypeAdapter(AnyMessage, config=ConfigDict(cache_strings="keys"))
 _EVENT = TypeAdapter(Event)
 _WORDS_LIMIT = 300
 
