@@ -21,6 +21,12 @@ from voxtra.ari import ARIClient
 async def _fragment({call}app: VoxtraApp, ari: ARIClient) -> None:
 {body}
 """
+_VOICE_HEAD = """\
+from voxtra.voice import AudioBridge, Call, Voice
+{imports}
+def _fragment(v: Voice, {call}bridge: AudioBridge) -> None:
+{body}
+"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,10 @@ class Block:
     @property
     def module(self) -> str:
         """The block as a module: what awaits at the top is put into a handler of its own."""
-        if not self._awaits():
+        voice = self.place.startswith("docs/voice.md") and " = Voice(" not in self.text
+        if not (
+            self._awaits() or (voice and re.search(r"\bv\.", self.text) and "AsyncVoice" not in self.text)
+        ):
             return self.text
         tree = ast.parse("async def f():\n" + textwrap.indent(self.text, " "))
         lines = self.text.splitlines()
@@ -60,6 +69,9 @@ class Block:
         imports = "\n".join(lines[line] for line in sorted(moved))
         body = "\n".join(line for number, line in enumerate(lines) if number not in moved)
         call = "" if "call = " in body else "call: CallSession, "
+        if voice:
+            call = "" if "call = " in body else "call: Call, "
+            return _VOICE_HEAD.format(imports=imports, call=call, body=textwrap.indent(body, "    "))
         return _HEAD.format(imports=imports, call=call, body=textwrap.indent(body, "    "))
 
     def _awaits(self) -> bool:

@@ -17,13 +17,14 @@ def maker(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_the_page_is_fresh(maker: ModuleType) -> None:
     assert maker.page() == maker.PAGE.read_text("utf-8"), "run: python docs/make_compatibility.py"
+    assert maker.voice_page() == maker.VOICE_PAGE.read_text("utf-8"), "run: python docs/make_compatibility.py"
 
 
 def test_every_marker_names_what_is_documented(maker: ModuleType) -> None:
     known = [name.text for name in maker.names()]
     assert len(known) == len(set(known))
     unknown = {name: tests for name, tests in maker.proofs().items() if name not in known}
-    assert unknown == {}, "not in tests/documented_names.txt"
+    assert unknown == {}, "not in tests/documented_names.txt or documented_voice.txt"
 
 
 def test_what_has_no_proof_is_said_to_have_none(maker: ModuleType) -> None:

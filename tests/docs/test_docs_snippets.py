@@ -33,6 +33,7 @@ def _id(block: Block) -> str:
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLUTCHCALL_CREDENTIALS", "key")
 
 
 @pytest.mark.parametrize("block", [b for b in blocks("python") if b.run != "program"], ids=_id)

@@ -69,7 +69,7 @@ def echoing(far: PhoneCall) -> Callable[[bytes], bytes]:
 
 @pytest.mark.proves(
     "voice case 16", "voice case 17", "voice case 18", "voice case 22", "AgentSpec", "TurnDetection",
-    "call.on('turn_committed', callback)",
+    "Call.on('turn_committed', callback)",
 )  # fmt: skip
 @pytest.mark.parametrize(
     "agent",
@@ -112,7 +112,7 @@ async def test_by_id_at_originate(asterisk: PrivateAsterisk) -> None:
         await far.ended()
 
 
-@pytest.mark.proves("voice case 19", "call.on('backchannel_dropped', callback)")
+@pytest.mark.proves("voice case 19", "Call.on('backchannel_dropped', callback)")
 @pytest.mark.parametrize(("confirm_ms", "stops"), [(700, 0), (300, 1)])
 async def test_a_backchannel_gets_no_reply(asterisk: PrivateAsterisk, confirm_ms: int, stops: int) -> None:
     """ "Okay" over the agent's words, 0.5 s: with the default ``bargeConfirmMs`` the agent stops and goes on."""
@@ -135,7 +135,7 @@ async def test_a_backchannel_gets_no_reply(asterisk: PrivateAsterisk, confirm_ms
         await far.ended()
 
 
-@pytest.mark.proves("voice case 21", "call.on('barge_in_confirmed', callback)")
+@pytest.mark.proves("voice case 21", "Call.on('barge_in_confirmed', callback)")
 async def test_a_barge_in_on_a_line_without_echo_cancellation(asterisk: PrivateAsterisk) -> None:
     """The telephone gives the agent's own words back, quieter, all the time; then the caller cuts in."""
     async with served(asterisk, **speech()) as it:

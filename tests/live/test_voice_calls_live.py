@@ -37,7 +37,7 @@ async def test_construct_originate_with_an_agent_and_get(asterisk: PrivateAsteri
 
 
 @pytest.mark.proves(
-    "voice case 4", "call.transfer(to=)", "call.transfer('+15557654321')", "call.transfer(agent=)"
+    "voice case 4", "Call.transfer(to=)", "Call.transfer('+15557654321')", "Call.transfer(agent=)"
 )
 async def test_transfer_to_a_number_a_bare_string_and_an_agent(asterisk: PrivateAsterisk) -> None:
     came: list[str] = []
@@ -68,7 +68,7 @@ async def test_transfer_to_a_number_a_bare_string_and_an_agent(asterisk: Private
             assert call.sid == sid
 
 
-@pytest.mark.proves("voice case 8", "call.status", "calls.get(sid=)")
+@pytest.mark.proves("voice case 8", "Call.status", "calls.get(sid=)")
 @pytest.mark.parametrize("far_end", ["answers", "busy", "rejects", "is away", "rings on"])
 async def test_originate_and_poll(asterisk: PrivateAsterisk, far_end: str) -> None:
     async with served(asterisk) as it:
@@ -137,7 +137,7 @@ async def test_from_a_bot_to_a_queue_to_a_number_on_one_sid(asterisk: PrivateAst
         assert {event.sid for event in it.events} == {call.sid}
 
 
-@pytest.mark.proves("voice case 20", "call.on_status(callback)")
+@pytest.mark.proves("voice case 20", "Call.on_status(callback)")
 @pytest.mark.parametrize("far_end", ["answers", "busy"])
 async def test_the_status_stream_to_its_end(asterisk: PrivateAsterisk, far_end: str) -> None:
     statuses: list[str] = []

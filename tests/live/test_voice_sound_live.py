@@ -30,13 +30,14 @@ async def hears(far: object, hz: float, *, least: float = 0.6, timeout: float = 
 
 
 @pytest.mark.proves(
-    "voice case 6", "audio_bridge.attach(call_sid, on_uplink=)", "bridge.publish_downlink(frame)"
+    "voice case 6",
+    "audio_bridge.attach(call_sid, on_uplink=)",
+    "audio_bridge.attach(codec=, sample_rate=, channels=, frame_ms=)",
+    "bridge.publish_downlink(frame)",
 )
 @pytest.mark.parametrize("transport", ["quic", "websocket"])
 @pytest.mark.parametrize(("codec", "rate"), FORMATS)
-async def test_each_codec_both_ways(
-    asterisk: PrivateAsterisk, codec: str, rate: int, transport: str
-) -> None:
+async def test_each_codec_both_ways(asterisk: PrivateAsterisk, codec: str, rate: int, transport: str) -> None:
     async with served(asterisk) as it:
         call, far = await it.answered()
         tapped = Tapped(form=AudioFormat.model_validate({"codec": codec, "sampleRate": rate}))
@@ -60,7 +61,7 @@ async def test_each_codec_both_ways(
         await far.ended()
 
 
-@pytest.mark.proves("voice case 5", "call.hangup()")
+@pytest.mark.proves("voice case 5", "Call.hangup()")
 async def test_hanging_up_drops_both_tracks(asterisk: PrivateAsterisk) -> None:
     async with served(asterisk) as it:
         call, far = await it.answered()

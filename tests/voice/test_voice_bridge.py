@@ -35,6 +35,7 @@ def sent(engine: FakeEngine, which: int = -1) -> list[tuple[int, bytes]]:
     return [tuple(frame) for frame in engine.sockets[which].frames]  # type: ignore[misc]
 
 
+@pytest.mark.proves("bridge.call_sid")
 def test_one_frame_a_callback_with_its_time(v: Voice, engine: FakeEngine, heard: Heard) -> None:
     bridge = v.audio_bridge.attach(SID, on_uplink=heard)
     engine.say(b"one", 20_000)
@@ -63,6 +64,7 @@ def test_each_codec(v: Voice, engine: FakeEngine, codec: str, rate: int, wanted:
     assert bridge.format.codec == codec
 
 
+@pytest.mark.proves("bridge.publish_downlink(frame, timestamp_us=)")
 def test_sound_goes_out_cut_into_frames_one_after_another(v: Voice, engine: FakeEngine) -> None:
     bridge = v.audio_bridge.attach(SID, codec="pcm16", sample_rate=8000)
     now = time.monotonic_ns() // 1000
@@ -120,6 +122,7 @@ def test_a_bad_argument_is_named(v: Voice, engine: FakeEngine, given: dict[str, 
     assert engine.asked == []
 
 
+@pytest.mark.proves("bridge.publish_uplink(frame), on_uplink(callback), on_downlink(callback)")
 def test_a_caller_hears_the_downlink_and_speaks_on_the_uplink(
     v: Voice, engine: FakeEngine, heard: Heard
 ) -> None:
@@ -134,6 +137,7 @@ def test_a_caller_hears_the_downlink_and_speaks_on_the_uplink(
             verb(b"")  # type: ignore[operator]
 
 
+@pytest.mark.proves("bridge.publish_uplink(frame), on_uplink(callback), on_downlink(callback)")
 def test_another_callback_in_the_middle(v: Voice, engine: FakeEngine, heard: Heard) -> None:
     bridge, other = v.audio_bridge.attach(SID, on_uplink=heard), Heard()
     engine.say(b"a", 1)
@@ -216,6 +220,7 @@ def test_after_close_no_callback_runs(v: Voice, engine: FakeEngine, heard: Heard
     assert [name for name in client_threads() if name.startswith("frames")] == []
 
 
+@pytest.mark.proves("dropping the last reference closes both tracks")
 def test_dropping_the_last_reference_closes_both_tracks_at_once(
     v: Voice, engine: FakeEngine, heard: Heard
 ) -> None:
@@ -273,6 +278,7 @@ def test_a_token_that_is_refused(v: Voice, engine: FakeEngine) -> None:
 # ---- broken connections
 
 
+@pytest.mark.proves("a broken connection is made again, with its tracks")
 def test_a_broken_connection_is_made_again_both_ways(v: Voice, engine: FakeEngine, heard: Heard) -> None:
     bridge = v.audio_bridge.attach(SID, on_uplink=heard)
     engine.say(b"a", 1)
@@ -313,6 +319,7 @@ def test_what_waited_too_long_for_a_connection_is_dropped(
     assert bridge.dropped == 1
 
 
+@pytest.mark.proves("Voice(relay_host=)")
 def test_a_relay_elsewhere(engine: FakeEngine) -> None:
     host = engine.url.removeprefix("http://")
     engine.extra = {"websocket": "ws://relay.invalid:1"}

@@ -23,6 +23,7 @@ def call(v: Voice) -> Call:
 # ---- construction
 
 
+@pytest.mark.proves("Voice(base_url=, api_key=, org_id=)", "VoiceError")
 @pytest.mark.parametrize("name", ["base_url", "api_key", "org_id"])
 @pytest.mark.parametrize("value", ["", "  ", None, 7])
 def test_what_is_empty_is_named(name: str, value: Any) -> None:
@@ -41,6 +42,7 @@ def test_a_base_url_that_is_none(url: str) -> None:
         Voice(base_url=url, api_key="k", org_id="o")
 
 
+@pytest.mark.proves("voice case 1", "v.calls, v.audio_bridge, v.agents")
 def test_a_trailing_slash_is_stripped(engine: FakeEngine) -> None:
     with Voice(base_url=engine.url + "/", api_key=KEY, org_id=ORG) as v:
         assert v.base_url == engine.url
@@ -73,6 +75,9 @@ def test_it_is_a_voxtra_error_and_never_shows_the_key(v: Voice) -> None:
 # ---- calls
 
 
+@pytest.mark.proves(
+    "calls.originate(to=, from_=, trunk_id=)", "Call.sid, to, from_, started_at, trunk_id, agent"
+)
 def test_originate(v: Voice, engine: FakeEngine) -> None:
     call = v.calls.originate(**NUMBERS, agent="healthcare-assistant", ring_timeout_sec=300)  # type: ignore[arg-type]
     assert (call.status, call.to, call.from_) == ("dialing", "+15551234567", "+15558675309")
@@ -114,6 +119,7 @@ def test_a_bad_argument_is_named_and_not_sent(
     assert engine.asked == []
 
 
+@pytest.mark.proves("Call.refresh()")
 def test_get_and_refresh(v: Voice, engine: FakeEngine, call: Call) -> None:
     engine.happen(call.sid, "status", status="in_progress")
     assert call.status == "dialing"
@@ -178,6 +184,7 @@ def test_what_a_newer_engine_adds_is_passed_over(v: Voice, engine: FakeEngine) -
 # ---- agents
 
 
+@pytest.mark.proves("AgentSpec", "TurnDetection")
 def test_an_agent_by_id_dict_or_model(v: Voice, engine: FakeEngine, call: Call) -> None:
     v.agents.attach(call.sid, "healthcare-assistant")
     v.agents.attach(call.sid, {"modelCodec": "opus"})
@@ -245,6 +252,7 @@ def test_no_engine_there() -> None:
     assert raised.value.code == "NETWORK"
 
 
+@pytest.mark.proves("a timeout of 30 s")
 def test_an_engine_that_never_answers(engine: FakeEngine) -> None:
     engine.fail = ["hang"]
     with (

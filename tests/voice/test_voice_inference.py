@@ -16,6 +16,7 @@ def sid(v: Voice) -> str:
     return v.calls.originate(to="+15551234567", from_="+15558675309", trunk_id="t").sid
 
 
+@pytest.mark.proves("Inference")
 def test_attach_configure_tap_and_detach(v: Voice, engine: FakeEngine, sid: str) -> None:
     heard: list[bytes] = []
     events: list[str] = []

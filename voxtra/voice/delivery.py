@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from voxtra.voice.errors import VoiceError
+
 log = logging.getLogger("voxtra.voice")
 
 FRAMES = 500
@@ -86,8 +88,8 @@ class ThreadDelivery:
                 callback, args = self._waiting.popleft()
             try:
                 callback(*args)
-            except Exception:
-                log.exception("%s: the callback %r failed", self._name, callback)
+            except Exception as error:  # noqa: BLE001 - the user's code, whatever it raises
+                _tell(self._name, callback, error, self._closed)
             del callback, args  # or the thread, waiting, would keep what they hold alive
 
 
@@ -134,6 +136,13 @@ class TaskDelivery:
                 result = callback(*args)
                 if inspect.isawaitable(result):
                     await result
-            except Exception:
-                log.exception("%s: the callback %r failed", self._name, callback)
+            except Exception as error:  # noqa: BLE001 - the user's code, whatever it raises
+                _tell(self._name, callback, error, self._closed)
             del callback, args
+
+
+def _tell(name: str, callback: object, error: Exception, closed: bool) -> None:
+    """The user's code failed: it is logged, and the next frame is not its fault."""
+    if closed and isinstance(error, VoiceError) and error.code == "CLOSED":
+        return  # it was in the middle of using what is being closed
+    log.error("%s: the callback %r failed", name, callback, exc_info=error)
