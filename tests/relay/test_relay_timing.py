@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxtra.relay.allowance import Allowance
+from voxtra.relay.catch_up import KEEP_S, CatchUp
 from voxtra.relay.lateness import AHEAD_S, HOLD_S, LATE_S, Lateness
 from voxtra.relay.media_clock import MediaClock
 from voxtra.relay.outbox import Outbox
@@ -166,3 +167,67 @@ def test_an_outbox_keeps_the_newest_in_order(puts: list[bool], limit: int) -> No
         else:
             assert outbox.take() == (waiting.pop(0) if waiting else None)
         assert len(outbox) == len(waiting)
+
+
+# ---- catching up
+
+
+def through(arrivals: list[float], *, ahead: float = 0.0) -> tuple[CatchUp, list[float]]:
+    """Frames of 20 ms into a line that plays in real time, behind ``ahead`` s of others' sound; how much of
+    them waited at each."""
+    catch_up, end, waits = CatchUp(), ahead, []
+    own: list[float] = []
+    for now in arrivals:
+        own = [ends for ends in own if ends > now]
+        waiting = sum(min(0.02, ends - now) for ends in own)
+        waits.append(waiting)
+        if not catch_up.skip(0.02, waiting, now):
+            end = max(end, now) + 0.02
+            own.append(end)
+    return catch_up, waits
+
+
+@given(st.floats(0.12, 0.6), st.integers(1, 50), st.floats(0, 0.03))
+def test_live_sound_that_fell_behind_catches_up(stall: float, before: int, jitter: float) -> None:
+    resume, arrivals, now = before * 0.02 + stall, [], 0.0
+    for number in range(before + 1000):
+        now = max(now, number * 0.02 + jitter * (number % 3) / 2)
+        arrivals.append(now if number < before else max(now, resume))
+    catch_up, waits = through(arrivals)
+    assert max(waits[-100:]) <= KEEP_S + 0.06
+    assert catch_up.skipped * 0.02 <= stall + 0.06, "no more is skipped than was too much"
+
+
+@given(st.lists(st.floats(0, KEEP_S - 0.02), min_size=10, max_size=300))
+def test_live_sound_with_some_jitter_is_left_alone(delays: list[float]) -> None:
+    arrivals, now = [], 0.0
+    for number, delay in enumerate(delays):
+        now = max(now, number * 0.02 + delay)
+        arrivals.append(now)
+    assert through(arrivals)[0].skipped == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 400), st.floats(0.3, 15)), min_size=1, max_size=5), st.floats(0, 20))
+def test_synthesised_speech_is_never_skipped(spurts: list[tuple[int, float]], ahead: float) -> None:
+    """It comes at once and waits, for itself or for others, as long as it has to."""
+    arrivals, now = [], 0.0
+    for count, pause in spurts:
+        arrivals += [now + number * 1e-5 for number in range(count)]
+        now += pause
+    assert through(arrivals, ahead=ahead)[0].skipped == 0
+
+
+@given(st.floats(1.2, 8), st.integers(1, 15), st.floats(0, 5))
+def test_speech_that_streams_faster_than_it_is_spoken_is_never_skipped(
+    speed: float, chunk: int, ahead: float
+) -> None:
+    arrivals = [number // chunk * chunk * 0.02 / speed for number in range(400)]
+    assert through(arrivals, ahead=ahead)[0].skipped == 0
+
+
+def test_an_open_microphone_behind_others_sound_stays_bounded() -> None:
+    """While an agent speaks for 20 s: what waits then is heard a little late, and then all is live again."""
+    catch_up, waits = through([n * 0.02 for n in range(2500)], ahead=20.0)
+    assert max(waits) < 2.1
+    assert max(waits[1300:]) <= KEEP_S + 0.06
+    assert catch_up.skipped > 800

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from voxtra.errors import LineClosedError, MediaError
 from voxtra.media.line import Line
+from voxtra.relay.catch_up import CatchUp
 from voxtra.relay.coding import FrameDecoder
 from voxtra.relay.lateness import Lateness
 from voxtra.wire import AudioFormat, SoundFrame
@@ -25,6 +26,7 @@ class SpeakerStats:
     dropped: int = 0
     """Came while ``MAX_WAITING_S`` of it waited already, or while there was no line."""
     late: int = 0
+    """Came, or waited, too long."""
 
 
 class Waiting:
@@ -87,6 +89,7 @@ class Speaker:
         self._max_waiting_s = max_waiting_s
         self._loop = asyncio.get_running_loop()
         self._lateness = Lateness()
+        self._catch_up = CatchUp()
         self._timer: asyncio.TimerHandle | None = None
         self._on: Line | None = None
         self._waiting: Waiting | None = None
@@ -110,7 +113,7 @@ class Speaker:
             for each in self._lateness.push(frame, self._loop.time()):
                 self._play(each)
         finally:
-            self.stats.late = self._lateness.late
+            self.stats.late = self._lateness.late + self._catch_up.skipped
             self._set_timer()
 
     def _set_timer(self) -> None:
@@ -136,11 +139,15 @@ class Speaker:
             self._move(line)
         assert self._waiting is not None
         assert self._decoder is not None
-        if self._waiting.seconds >= self._max_waiting_s:
+        waiting = self._waiting.seconds
+        if waiting >= self._max_waiting_s:
             self.stats.dropped += 1
             return
         pcm = self._decoder.decode(frame.payload)
         if not pcm:
+            return
+        sound_s = len(pcm) / 2 / line.rate
+        if self._catch_up.skip(sound_s, waiting, self._loop.time()):
             return
         try:
             line.play(pcm)
