@@ -32,6 +32,9 @@ from voxtra._api import ApiConfig as ApiConfig
 from voxtra._api import ApiTrunk as ApiTrunk
 from voxtra._backend import BackendConfig as BackendConfig
 from voxtra._env_file import ENV_FILE, is_from_file, read_env_file
+from voxtra._server import DrainConfig as DrainConfig
+from voxtra._server import Port
+from voxtra._server import ServerConfig as ServerConfig
 from voxtra._settings import (
     LAYERS,
     Layer,
@@ -97,7 +100,6 @@ Listen = Annotated[str, AfterValidator(_listen)]
 URL = Annotated[str, AfterValidator(_url)]
 PortRange = Annotated[tuple[int, int], BeforeValidator(_port_range), AfterValidator(_ordered)]
 AppName = Annotated[str, AfterValidator(_app_name)]
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class AsteriskConfig(Settings):
@@ -235,35 +237,6 @@ class VADConfig(Settings):
     section = "vad"
     provider: str = Field("webrtc", min_length=1)
     options: dict[str, Any] = Field(default_factory=dict)
-
-
-class DrainConfig(Settings):
-    """What becomes of calls when the app is told to stop.
-
-    Attributes:
-        grace: how long calls under way may go on, in s.
-        leftover: what becomes of those that are left then.
-        goto: where calls go back to, as in ``Goto()``: a priority or label, ``exten,priority`` or
-            ``context,exten,priority``; "" = behind ``Stasis()``.
-    """
-
-    section = "drain"
-    grace: float = Field(10.0, ge=0, le=86400, allow_inf_nan=False)
-    leftover: Literal["dialplan", "hangup"] = "dialplan"
-    goto: str = Field("", pattern=r"^([\w.+*#@-]+(,[\w.+*#@-]+){0,2})?$")
-
-
-class ServerConfig(Settings):
-    """Where ``/healthz``, ``/readyz`` and ``/metrics`` are answered over HTTP.
-
-    Attributes:
-        port: TCP port, 0 = a free one; none = nowhere.
-        host: address to listen on.
-    """
-
-    section = "server"
-    port: Port | None = None
-    host: str = Field("127.0.0.1", min_length=1)
 
 
 class CallRecordsConfig(Settings):
