@@ -1,11 +1,14 @@
 """One recording over all the states of a call, against tones and noise that real phones sent."""
+# ruff: noqa: ASYNC240 - small files of a test
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import wave
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +185,7 @@ class Noting(LocalFileSink):
         await super().on_recording_complete(metadata)
 
 
+@pytest.mark.proves("failure 20", "the sink fires exactly once")
 @pytest.mark.parametrize("source", ["auto", "asterisk", "media"])
 @pytest.mark.parametrize("first", ["caller", "other", "app"])
 async def test_whoever_ends_a_bridged_call_the_sink_is_told_once(
@@ -318,3 +322,79 @@ async def test_a_card_number_keyed_and_spoken_in_a_pause_is_nowhere(
     assert heard(both[:, 0], CALLER) == []
     (after,) = heard(both[:, 0], AGENT)
     assert after[1] - after[0] == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.proves("field 12")
+async def test_a_caller_who_speaks_on_is_recorded_without_a_hole_over_every_move(
+    asterisk: PrivateAsterisk, tmp_path: Path
+) -> None:
+    """Noise that is like nothing else: every 100 ms of it is looked for in the recording, and where it is."""
+    said = (np.random.default_rng(7).integers(0, 2, 6 * RATE) * 2 - 1).astype("<i2") * 6000
+
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        other = await rig.app.originate("PJSIP/phone2")
+        third = await rig.app.originate("PJSIP/phone2")
+        await call.record_start("speech", sink=LocalFileSink(tmp_path))
+        rig.results.append(call)
+        await asyncio.sleep(1)
+        await call.bridge_with(other)
+        await asyncio.sleep(1)
+        await third.bridge_with(call)  # a conference
+        await asyncio.sleep(1)
+        await call.unbridge()
+        await asyncio.sleep(1)
+        await call.bridge_with(other)
+        await asyncio.sleep(1)
+        await call.unbridge()
+        await asyncio.sleep(1.5)
+        await call.record_stop()
+        await asyncio.gather(other.hangup(), third.hangup())
+
+    async with running(asterisk, handler) as rig, contextlib.AsyncExitStack() as stack:
+        phone = await stack.enter_async_context(
+            Phone(
+                (asterisk.sip_host, asterisk.sip_port),
+                user="phone2",
+                password=asterisk.phones["phone2"],
+                register=True,
+            )
+        )
+        stack.push_async_callback(answer(phone))
+        async with rig.dialled() as caller:
+            while not rig.results:
+                await asyncio.sleep(0.02)
+            caller.play(said.tobytes())
+            await caller.ended(20)
+        await rig.nothing_left()
+    left, _ = read(tmp_path / "speech.wav")
+    piece = RATE // 10
+    places = []
+    for at in range(0, len(said) - piece, piece):
+        match = np.correlate(left.astype(float), said[at : at + piece].astype(float), "valid")
+        best = int(match.argmax())
+        whole = match[best] / (6000.0 * 6000 * piece)
+        places.append(((best - at) * 1000 / RATE, whole))
+    late = [place for place, whole in places if whole > 0.4]
+    cut = sum(whole <= 0.8 for _, whole in places)
+    print("late", sorted({round(place) for place in late}), "ms; cut", cut, "of", len(places))
+    usual = float(np.median(late))
+    assert len(late) >= len(places) - 2  # by 4 moves no more than 2 pieces can't be found again
+    assert cut <= 8  # a move falls into one piece, at most two
+    assert max(abs(place - usual) for place in late) <= 60
+
+
+def answer(phone: Phone) -> Callable[[], Awaitable[None]]:
+    """Answers the calls of a phone; gives what ends that."""
+
+    async def take() -> None:
+        while True:
+            (await phone.incoming(30)).answer()
+
+    task = asyncio.ensure_future(take())
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    return end

@@ -176,7 +176,11 @@ class CallRecorder:
         self.stereo.end(ended_at)
         problems: list[str] = [error] if (error := metadata.extra.get("error")) else []
         if self._elsewhere is not None:
-            await self._elsewhere.close()
+            try:
+                await self._elsewhere.close()
+            except Exception as error:  # whatever it was, the sink gets what there is
+                log.exception("the recording %r: what Asterisk recorded is missing", self.name)
+                problems.append(f"what Asterisk recorded is missing: {type(error).__name__}: {error}")
             problems += self._elsewhere.lost
         metadata.duration_seconds = round(await self.stereo.close(), 3)
         if pauses := self.stereo.pauses_ms:

@@ -63,26 +63,28 @@ def _convert(wav: Path, fmt: str, deadline: float) -> Path:
     soundfile = _library()
     kind, subtype = _KINDS[fmt]
     target = wav.with_suffix(f".{fmt}")
+    growing = target.with_name(f".{target.name}")  # hidden: nobody takes for whole what a crash cut off
     try:
         with (
             soundfile.SoundFile(wav) as source,
             soundfile.SoundFile(
-                target, "w", source.samplerate, source.channels, subtype, format=kind
+                growing, "w", source.samplerate, source.channels, subtype, format=kind
             ) as made,
         ):
             while len(block := source.read(_BLOCK, dtype="int16", always_2d=True)):
                 made.write(block)
                 if time.monotonic() > deadline:
                     raise MediaError(f"making {fmt} of the recording {wav} took over {CONVERT_S:g} s")
-        handle = os.open(target, os.O_RDONLY)
+        handle = os.open(growing, os.O_RDONLY)
         try:
             os.fchmod(handle, 0o640)
             os.fsync(handle)
         finally:
             os.close(handle)
+        os.replace(growing, target)
         wav.unlink()
     except (OSError, soundfile.SoundFileError, MediaError) as error:
-        target.unlink(missing_ok=True)
+        growing.unlink(missing_ok=True)
         if isinstance(error, MediaError):
             raise
         raise MediaError(f"the recording {wav} can't be made {fmt}: {error}") from error

@@ -81,4 +81,4 @@ class FakeARI(ARIClient):
         await asyncio.sleep(REQUEST_S / 2)
         if not 200 <= response.status < 300:
             raise refusal_of(request, response)
-        return response.body.encode("latin-1") if request.binary else response.body
+        return response.body

@@ -41,7 +41,7 @@ def _now() -> float:
 
 
 def _found(asterisk: FakeAsterisk, ask: Ask, *, live: bool) -> FakeRecording:
-    recording = asterisk.recordings.get(ask.ids[0])
+    recording: FakeRecording | None = asterisk.recordings.get(ask.ids[0])
     if recording is not None and recording.seconds is None and recording.channel.gone:
         _finish(asterisk, recording)
     if recording is None or live is not (recording.seconds is None):

@@ -102,8 +102,8 @@ def answer(asterisk: FakeAsterisk, request: Request) -> Response:
                 said = found(asterisk, Ask(ids, {**body, **request.query}))
             except Refusal as no:
                 return Response(no.status, no.words, json.dumps({"message": no.words}))
-            if isinstance(said, bytes):  # a file: each byte a character
-                return Response(200, "OK", said.decode("latin-1"))
+            if isinstance(said, bytes):
+                return Response(200, "OK", said)
             return Response(204, "No Content", "") if said is None else Response(200, "OK", json.dumps(said))
     raise FakeCallError(
         f"the fake Asterisk can't do  {request.method} {request.path}  (with {dict(request.query)}): test "
@@ -112,7 +112,8 @@ def answer(asterisk: FakeAsterisk, request: Request) -> Response:
 
 
 def _patterns(parts: list[str]) -> list[list[str]]:
-    """The shapes that a path may have, the plainest first: ids stand second, and fourth in a few."""
+    """The shapes that a path may have, the plainest first: ids stand second, and fourth or third in a few."""
     second = ["*" if number == 1 else part for number, part in enumerate(parts)]
     fourth = ["*" if number in (1, 3) else part for number, part in enumerate(parts)]
-    return [parts, second, fourth]
+    third = ["*" if number == 2 else part for number, part in enumerate(parts)]
+    return [parts, second, fourth, third]
