@@ -68,7 +68,9 @@ class CallTap:
             ARIError: Asterisk refused.
         """
         if not ari.has_http:
-            raise MediaError("what it records can't be fetched where Asterisk connects to us (asterisk.listen)")
+            raise MediaError(
+                "what it records can't be fetched where Asterisk connects to us (asterisk.listen)"
+            )
         tap = cls(_Direction(ari, switchboard, leg, "in"), _Direction(ari, switchboard, leg, "out"))
         try:
             # one group each: when one fails the other is not left to begin later
