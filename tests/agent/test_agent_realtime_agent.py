@@ -64,6 +64,7 @@ def test_greets_answers_and_hangs_up() -> None:
     ]
 
 
+@pytest.mark.proves("field 4")
 def test_a_caller_cuts_in_and_the_history_holds_what_was_heard() -> None:
     async def caller(call: FakeCall) -> None:
         await call.says("Tell me everything.")
@@ -106,6 +107,7 @@ def test_tools_run_with_a_filler_and_the_model_goes_on() -> None:
     assert [m["role"] for m in result.history] == ["user", "assistant", "assistant", "tool", "assistant"]
 
 
+@pytest.mark.proves("field 6")
 def test_what_an_interruption_does_to_tools() -> None:
     ran: list[str] = []
 
@@ -262,6 +264,7 @@ def test_a_model_that_fails_is_apologised_for_where_there_is_another_voice(voice
     assert (talk.reason, talk.failures) == ("failed", 2)
 
 
+@pytest.mark.proves("field 8")
 def test_a_connection_that_is_lost_is_made_again_with_what_was_said() -> None:
     async def caller(call: FakeCall) -> None:
         await call.says("Are you there?")

@@ -45,6 +45,7 @@ def test_who_goes_on_while_the_agent_thinks_gets_one_answer_to_all(latency: floa
     assert (talk.turns, talk.interruptions) == (2, 0)
 
 
+@pytest.mark.proves("field 2")
 @pytest.mark.parametrize("latency", [1.0, 1.7])
 def test_a_backchannel_while_the_agent_thinks_is_no_turn(latency: float) -> None:
     result, talk, llm = asked("mhm", latency=latency)

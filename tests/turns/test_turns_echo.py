@@ -236,6 +236,7 @@ def vad(request: pytest.FixtureRequest) -> VAD:
     return SileroVAD() if request.param == "silero" else WebRTCVAD()
 
 
+@pytest.mark.proves("field 3")
 @pytest.mark.local
 @pytest.mark.parametrize("settings", [LISTENING, TurnDetection.preset("pstn")], ids=["default", "pstn"])
 def test_the_agent_does_not_interrupt_itself(voices: list[Sound], vad: VAD, settings: TurnDetection) -> None:
@@ -254,6 +255,7 @@ def test_the_agent_does_not_interrupt_itself(voices: list[Sound], vad: VAD, sett
     assert guarded <= 2, "at most a hiccup"
 
 
+@pytest.mark.proves("field 3")
 @pytest.mark.local
 @pytest.mark.parametrize("echo_db", [None, -6, -12, -20, -30])
 def test_a_caller_interrupts_over_an_echo(voices: list[Sound], vad: VAD, echo_db: float | None) -> None:

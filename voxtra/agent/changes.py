@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Changes:
@@ -26,3 +29,15 @@ class Changes:
         except TimeoutError:
             return so()
         return True
+
+
+async def until_any(work: Coroutine[Any, Any, T], *ends: asyncio.Future[Any]) -> T | None:
+    """``work``, or None when one of ``ends`` comes before; it is cancelled then."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task, *ends}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

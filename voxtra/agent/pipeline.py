@@ -365,11 +365,7 @@ class VoicePipeline:
         utterance = self._mouth.current
         if utterance is None or utterance.interruptible or utterance.stopped.is_set():
             self._turns.append((turn, event))
-            self.agent.times = TurnTimes(
-                speech_ended_at=turn.speech_ended_at,
-                decided_at=turn.decided_at,
-                silence_ms=turn.silence_ms,
-            )
+            self.agent.times = TurnTimes.after(turn)
         self._lost = False
         self._wake()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
-from voxtra.agent.changes import Changes
+from voxtra.agent.changes import Changes, until_any
 from voxtra.agent.client import AgentClient
 from voxtra.agent.mouth import SayResult
-from voxtra.agent.realtime_caller import Caller
+from voxtra.agent.realtime_caller import Caller, told_of
+from voxtra.agent.realtime_cut import Cut
 from voxtra.agent.realtime_ears import CallerWords
 from voxtra.agent.realtime_link import Link
 from voxtra.agent.realtime_playing import Playing
@@ -34,7 +35,6 @@ from voxtra.speech.base import (
     ReplyToolCall,
     Speech,
     SpeechEvent,
-    SpeechStream,
     SpeechToSpeech,
     StreamLost,
     StreamProblem,
@@ -56,8 +56,6 @@ AGAIN_S = 0.3
 
 Unanswered: TypeAlias = tuple[list[bytes], Message]
 """A turn of the caller that was not answered: its sound at the line's rate, and its place in the history."""
-
-T = TypeVar("T")
 
 
 class RealtimePipeline:
@@ -121,9 +119,8 @@ class RealtimePipeline:
             line, turns, self, push=self._link.push, whole=provider.ends_turns, vad=vad, emit=emit
         )
         self._stopped: asyncio.Future[None] = self._loop.create_future()
-        self._flushing: asyncio.Task[None] | None = None
-        self._held: list[SpeechEvent] = []
         self._replies = Replies(agent, self._playing, self.tools)
+        self._cutting = Cut(self._playing, self._replies, handle=self._event, done=self._changes.tell)
         self._unfollow = agent.follow_language(self._link.use_language)
         self._words = CallerWords(agent, lambda text: emit(UserTranscriptEvent(text=text)))
         self._asked = False  # a reply is wanted of which nothing is known yet
@@ -173,7 +170,7 @@ class RealtimePipeline:
 
     def play(self, text: str, speech: Sequence[Speech]) -> None:
         """Words of another voice, in this one's place: they follow what is being said, and are heard alike."""
-        if self._flushing is None and not self._over():
+        if not self._cutting.under_way and not self._over():
             self._playing.own(text, speech)
 
     def answer(self) -> None:
@@ -258,7 +255,7 @@ class RealtimePipeline:
                     if not self._link.losses:
                         raise
                     self._count(error)
-                    await self._either(asyncio.sleep(PAUSE_S))
+                    await until_any(asyncio.sleep(PAUSE_S), self.line.closed, self._stopped)
                     continue
                 ends: set[asyncio.Future[Any]] = {self._link.lost, self.line.closed, self._stopped}
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -272,18 +269,6 @@ class RealtimePipeline:
     def _over(self) -> bool:
         return self.line.closed.done() or self._stopped.done()
 
-    async def _either(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """``work``, or None when the conversation is over before."""
-        task = asyncio.ensure_future(work)
-        ends: set[asyncio.Future[Any]] = {task, self.line.closed, self._stopped}
-        try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-
     async def _connect(self) -> None:
         again = bool(self._link.losses)
         unanswered = self._unanswered
@@ -291,7 +276,7 @@ class RealtimePipeline:
         if unanswered is not None:  # it is sent as it was spoken
             history = [message for message in history if message is not unanswered[1]]
         self.tools.unsent.clear()  # the history has them
-        stream = await self._either(self._link.open(history))
+        stream = await until_any(self._link.open(history), self.line.closed, self._stopped)
         if stream is None:
             return
         for tool_id, result in self.tools.unsent:
@@ -322,7 +307,7 @@ class RealtimePipeline:
             if reply.tools:
                 self._spawn(self._use_tools(reply))
         self._owed = self._owed or waiting
-        self._held.clear()
+        self._cutting.forget()
         self._asked = False
         self._settle()
 
@@ -331,8 +316,7 @@ class RealtimePipeline:
         await self._caller.close()
         await self._link.close()
         self._replies.close()
-        if self._flushing is not None:
-            await asyncio.gather(self._flushing, return_exceptions=True)
+        await self._cutting.over()
         await self._playing.close()
         for task in list(self._tasks):
             task.cancel()
@@ -356,7 +340,7 @@ class RealtimePipeline:
     def caller_cut_in(self) -> bool:
         """A barge-in. True when the line is being silenced."""
         self.interrupt()
-        return self._flushing is not None
+        return self._cutting.under_way
 
     def caller_was_none(self, interrupted: bool) -> None:
         """A cough. If the model was cut off for it, it takes the floor again."""
@@ -371,15 +355,10 @@ class RealtimePipeline:
 
     def caller_done(self, turn: TurnEnded, sound: list[bytes]) -> None:
         """A turn of the caller; where the provider ends turns it is told by it, and only timed here."""
-        now = self._loop.time() * 1000
-        data = {
-            "started_ms_ago": round(now - turn.started_at),
-            "ended_ms_ago": round(now - turn.speech_ended_at),
-            "interrupted": turn.interrupted,
-        }
+        data = told_of(turn, self._loop.time() * 1000)
         if self._provider.ends_turns:
             self._emit(VoxtraEvent(type=EventType.TURN_ENDED, data=data))
-            self._new_times(turn)
+            self.agent.times = TurnTimes.after(turn)
             return
         if self.busy and not self._interruptible:
             if self._link.stream is not None:
@@ -390,15 +369,8 @@ class RealtimePipeline:
         self._emit(VoxtraEvent(type=EventType.TURN_ENDED, data=data))
         if self.busy:
             self._cut()  # a reply to what was said before, and the caller has gone on
-        self._new_times(turn)
+        self.agent.times = TurnTimes.after(turn)
         self._commit((sound, self._words.begin()))
-
-    def _new_times(self, turn: TurnEnded) -> None:
-        self.agent.times = TurnTimes(
-            speech_ended_at=turn.speech_ended_at,
-            decided_at=turn.decided_at,
-            silence_ms=self._caller.silence_ms,
-        )
 
     def _commit(self, turn: Unanswered) -> None:
         """The caller's turn goes to the model, which is asked to answer."""
@@ -423,8 +395,8 @@ class RealtimePipeline:
 
     def _event(self, event: SpeechEvent) -> None:
         """What the provider says; held back while a flush is under way, as positions are in flux."""
-        if self._flushing is not None:
-            self._held.append(event)
+        if self._cutting.under_way:
+            self._cutting.hold(event)
             return
         match event:
             case ReplyStarted(reply=name, tag=tag):
@@ -505,31 +477,12 @@ class RealtimePipeline:
 
     def _cut(self) -> bool:
         """Silence, and no more of the reply under way. False when that is under way already."""
-        if self._flushing is not None:
+        if self._cutting.under_way:
             return False
-        stream = self._link.stream
-        if stream is not None:
-            stream.cancel()
         self._asked = False
         self._unanswered = None
-        self._replies.cut()
-        self._flushing = asyncio.ensure_future(self._cut_off(stream))
+        self._cutting.begin(self._link.stream)
         return True
-
-    async def _cut_off(self, stream: SpeechStream | None) -> None:
-        says = [say for say in self._replies.says.values() if not say.done.done()]
-        try:
-            for item, heard_ms in await self._playing.cut():
-                if stream is not None:
-                    stream.truncate(item, heard_ms)
-            for say in says:
-                say.settle("interrupted")
-        finally:
-            self._flushing = None
-            held, self._held = self._held, []
-            for event in held:
-                self._event(event)
-            self._changes.tell()
 
     def _audible(self, audible: bool) -> None:
         playing = self._playing

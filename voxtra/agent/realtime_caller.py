@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from voxtra.agent.ears import Ears
 from voxtra.agent.realtime_ears import Turns
@@ -86,11 +86,6 @@ class Caller:
         return self._machine.speaking
 
     @property
-    def silence_ms(self) -> int:
-        """The silence that ends a turn."""
-        return self._machine.settings.silence_threshold_ms
-
-    @property
     def sound(self) -> list[bytes]:
         """What was heard of the turn under way."""
         return list(self._turns.stream.sound) if self._turns.stream is not None else []
@@ -128,12 +123,7 @@ class Caller:
                 if not self._listener.caller_cut_in():
                     self._line.resume()
             case TurnEnded():
-                data = {
-                    "started_ms_ago": round(now - decision.started_at),
-                    "ended_ms_ago": round(now - decision.speech_ended_at),
-                    "interrupted": decision.interrupted,
-                }
-                self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data=data))
+                self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data=told_of(decision, now)))
                 self._listener.caller_done(decision, self.sound)
             case TurnDropped(reason=reason, interrupted=interrupted):
                 self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data={"dropped": reason}))
@@ -147,3 +137,12 @@ class Caller:
     async def close(self) -> None:
         """Stop listening. Idempotent."""
         await self._ears.close()
+
+
+def told_of(turn: TurnEnded, now: float) -> dict[str, Any]:
+    """What events tell of a turn; ``now`` in ms."""
+    return {
+        "started_ms_ago": round(now - turn.started_at),
+        "ended_ms_ago": round(now - turn.speech_ended_at),
+        "interrupted": turn.interrupted,
+    }

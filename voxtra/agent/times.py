@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Self
+
+from voxtra.turns import TurnEnded
 
 
 @dataclass(slots=True)
@@ -20,6 +23,13 @@ class TurnTimes:
     tts_started_at: float = 0.0
     tts_first_at: float = 0.0
     played_at: float = 0.0
+
+    @classmethod
+    def after(cls, turn: TurnEnded) -> Self:
+        """Those of the answer to a turn."""
+        return cls(
+            speech_ended_at=turn.speech_ended_at, decided_at=turn.decided_at, silence_ms=turn.silence_ms
+        )
 
     @staticmethod
     def now() -> float:
