@@ -11,8 +11,10 @@ import pytest
 from voxtra import CallSession, VoxtraApp
 from voxtra.agent.agent import Agent
 from voxtra.agent.conversation import ConversationResult
+from voxtra.agent.tools import tool
 from voxtra.speech.base import LLM, LLMEvent, TextDelta
-from voxtra.testing import CallResult, FakeCall, ScriptedRealtime, run_call
+from voxtra.testing import CallResult, FakeCall, ScriptedLLM, ScriptedRealtime, run_call
+from voxtra.testing import tool as calls
 from voxtra.types import Message
 
 LONG = "This is a long reply that goes on and on and on, about opening hours, prices and the weather."
@@ -135,3 +137,26 @@ def test_a_filler_in_the_middle_is_interrupted_like_all_else() -> None:
     result, talk = cascade(Agent(filler="One moment, while I look into the matter, please."), caller, llm)
     assert talk.interruptions == 1
     assert result.history[1]["content"] == "This is the first."
+
+
+@pytest.mark.proves("field 1")
+@pytest.mark.parametrize("realtime_model", [True, False])
+def test_a_tool_that_takes_long_is_filled_in_for_again_and_again(realtime_model: bool) -> None:
+    @tool(filler="Let me look.")
+    async def search() -> str:
+        """Search."""
+        await asyncio.sleep(25)
+        return "found"
+
+    async def caller(call: FakeCall) -> None:
+        await call.says("Find it.")
+        heard = await call.hears("There it is", timeout=60)
+        assert heard.count("Let me look.") == 1
+        assert heard.count("Just a second.") == 2
+        await call.hangs_up()
+
+    replies = [["Of course I will.", calls("search")], "There it is."]
+    agent = Agent(tools=[search], filler="Just a second.", realtime=realtime_model)
+    model, llm = ScriptedRealtime(replies), ScriptedLLM(replies)
+    _, talk = realtime(agent, caller, model, llm=llm, stt="local", tts="local")
+    assert (talk.tool_calls, talk.reason) == (1, "hangup")

@@ -19,6 +19,9 @@ from voxtra.turns import TurnDetection
 
 log = logging.getLogger("voxtra.agent")
 
+FILL_AGAIN_S = 8.0
+"""How long nothing is said after a filler while tools are still at work."""
+
 
 class Cascade:
     """One agent's part of a conversation.
@@ -272,11 +275,16 @@ class Cascade:
         tasks = [self._tools.start(use) for use in uses]
         try:
             await asyncio.wait(tasks, timeout=self._agent.filler_after_s)
-            if any(not task.done() for task in tasks):
-                words = next((use.tool.filler for use in uses if use.tool.filler), "")
-                if not any(use.tool.terminal for use in uses) and await self._filler(words):
+            words = next((use.tool.filler for use in uses if use.tool.filler), "")
+            while any(not task.done() for task in tasks):
+                quiet_s: float | None = FILL_AGAIN_S
+                if any(use.tool.terminal for use in uses):
+                    quiet_s = None
+                elif await self._filler(words):
                     self._cancel_some(uses)
-                await asyncio.wait(tasks)
+                    quiet_s = None
+                await asyncio.wait(tasks, timeout=quiet_s)
+                words = ""
         finally:
             for task in tasks:
                 task.cancel()

@@ -7,6 +7,7 @@ import itertools
 import logging
 
 from voxtra.agent.agent import Agent, Handoff
+from voxtra.agent.cascade import FILL_AGAIN_S
 from voxtra.agent.realtime import RealtimePipeline
 from voxtra.agent.realtime_tools import Unsaid
 from voxtra.agent.stage import Over, Stage
@@ -299,10 +300,12 @@ class RealtimeAgent:
         use.settle()
 
     async def _fill(self, words: str) -> None:
-        """Say something while a tool is at work, once nothing else is said."""
-        words = words or next(self._fillers, "")
-        if words and await self._pipeline.quiet() and not self._pipeline.caller_speaks:
-            await self._pipeline.say(words)
+        """Say something while a tool is at work, once nothing else is said, and again after a while."""
+        while words := words or next(self._fillers, ""):
+            if await self._pipeline.quiet() and not self._pipeline.caller_speaks:
+                await self._pipeline.say(words)
+            words = ""
+            await asyncio.sleep(FILL_AGAIN_S)
 
     def _after_terminal(self, result: ToolResult) -> str:
         """What a terminal tool has changed; returns what the model is told."""
