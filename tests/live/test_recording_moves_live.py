@@ -398,3 +398,37 @@ def answer(phone: Phone) -> Callable[[], Awaitable[None]]:
         await asyncio.gather(task, return_exceptions=True)
 
     return end
+
+
+async def test_a_call_in_a_queue_is_recorded_with_its_agent(asterisk: PrivateAsterisk, tmp_path: Path) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.record_start("queue", sink=LocalFileSink(tmp_path))
+        rig.results.append(await call.transfer_to_queue("support", timeout=20))
+
+    await asterisk.rx("queue add member PJSIP/phone2 to support")
+    try:
+        async with running(asterisk, handler) as rig:
+            async with Phone(
+                (asterisk.sip_host, asterisk.sip_port), user="phone2", password=asterisk.phones["phone2"]
+            ) as agent:
+                await agent.register()
+                async with rig.dialled() as caller:
+                    theirs = await agent.incoming(10)
+                    theirs.answer()
+                    while not rig.results:
+                        await asyncio.sleep(0.02)
+                    await asyncio.sleep(0.5)
+                    caller.play(tone(CALLER, 0.8))
+                    theirs.play(tone(AGENT, 0.8))
+                    await asyncio.sleep(1.2)
+                    await theirs.hangup()
+                    await caller.ended(10)
+            await rig.nothing_left()
+    finally:
+        await asterisk.rx("queue remove member PJSIP/phone2 from support")
+    left, right = read(tmp_path / "queue.wav")
+    (mine,), (its,) = heard(left, CALLER), heard(right, AGENT)
+    assert mine[1] - mine[0] == pytest.approx(0.8, abs=0.06)
+    assert its[1] - its[0] == pytest.approx(0.8, abs=0.06)
+    assert abs(mine[0] - its[0]) < 0.06
+    assert heard(left, AGENT) == heard(right, CALLER) == []
