@@ -11,6 +11,7 @@ from voxtra.agent.agent import (
     press_keys,
     transfer,
 )
+from voxtra.agent.call_tools import call_tools
 from voxtra.agent.conversation import Conversation, ConversationResult
 from voxtra.agent.mcp import MCPTools
 from voxtra.agent.tools import Tool, tool
@@ -22,6 +23,7 @@ __all__ = [
     "MCPTools",
     "Tool",
     "Transfer",
+    "call_tools",
     "change_language",
     "current_time",
     "end_call",
