@@ -11,6 +11,7 @@ import pytest
 from conftest import client_threads, until
 from fake_engine import KEY, ORG, FakeEngine
 
+import voxtra.voice
 from voxtra.voice import Voice, VoiceError
 
 LIGHT = """
@@ -33,6 +34,19 @@ bridge = v.audio_bridge.attach(call.sid, on_uplink=print)
 bridge.publish_downlink(b"x")
 print("at the end")
 """
+
+
+NAMES = [
+    "AgentSpec", "Agents", "AsyncAgents", "AsyncAudioBridge", "AsyncAudioBridges", "AsyncCall", "AsyncCalls",
+    "AsyncInference", "AsyncMoqtClient", "AsyncVoice", "AudioBridge", "AudioBridges", "AudioPublication",
+    "AudioSubscription", "Call", "CallEvent", "CallStatus", "Calls", "CascadeTurns", "Codec", "Inference",
+    "MoqtClient", "TurnDetection", "Voice", "VoiceError",
+]  # fmt: skip
+
+
+def test_the_public_names() -> None:
+    assert sorted(voxtra.voice.__all__) == NAMES
+    assert [name for name in NAMES if not hasattr(voxtra.voice, name)] == []
 
 
 def run(program: str, *args: str) -> subprocess.CompletedProcess[str]:

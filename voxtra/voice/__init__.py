@@ -19,6 +19,7 @@ from voxtra.voice.async_voice import (
 from voxtra.voice.bridge import AudioBridge
 from voxtra.voice.errors import VoiceError
 from voxtra.voice.inference import AsyncInference, Inference
+from voxtra.voice.moqt import AsyncMoqtClient, AudioPublication, AudioSubscription, MoqtClient
 from voxtra.voice.voice import Agents, AudioBridges, Call, Calls, Voice
 from voxtra.wire import AgentSpec, CallEvent, CallStatus, CascadeTurns, Codec
 from voxtra.wire import TurnSettings as TurnDetection
@@ -32,9 +33,12 @@ __all__ = [
     "AsyncCall",
     "AsyncCalls",
     "AsyncInference",
+    "AsyncMoqtClient",
     "AsyncVoice",
     "AudioBridge",
     "AudioBridges",
+    "AudioPublication",
+    "AudioSubscription",
     "Call",
     "CallEvent",
     "CallStatus",
@@ -42,6 +46,7 @@ __all__ = [
     "CascadeTurns",
     "Codec",
     "Inference",
+    "MoqtClient",
     "TurnDetection",
     "Voice",
     "VoiceError",

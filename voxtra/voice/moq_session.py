@@ -112,12 +112,12 @@ class MoqSession:
         except self._moq.Error as error:
             raise VoiceError(f"{path}: can't be published: {error!r}", code="NETWORK") from None
 
-    async def frames(self, path: str) -> AsyncIterator[SoundFrame]:
-        """Frames that are published at a path; waits for it, and ends with it."""
+    async def frames(self, path: str, late_us: int = LATE_US) -> AsyncIterator[SoundFrame]:
+        """Frames that are published at a path; waits for it, and ends with it. What is later is skipped."""
         moq = self._moq
         try:
             broadcast = await self._client.announced_broadcast(path)
-            wanted = moq.Subscription(max_age_us=LATE_US)
+            wanted = moq.Subscription(max_age_us=late_us)
             async with await broadcast.subscribe_track("audio", wanted) as track:
                 async for group in track:
                     async for frame in group:

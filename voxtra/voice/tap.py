@@ -148,8 +148,10 @@ class Tap:
         finally:
             for way in ways:
                 way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-            await link.close()
+            try:
+                await asyncio.gather(*ways, return_exceptions=True)
+            finally:
+                await link.close()
 
     async def _send(self, link: Link) -> LinkEnded:
         try:

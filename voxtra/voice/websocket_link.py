@@ -47,21 +47,18 @@ class WebSocketLink:
                     max_msg_size=MAX_FRAME_BYTES + 1024,
                     compress=0,
                 )
-                first = await socket.receive()
+                try:
+                    await _greeted(socket, url)
+                except BaseException:
+                    await socket.close()
+                    raise
         except aiohttp.WSServerHandshakeError as error:
             raise LinkEnded(f"the relay answered {error.status}", final=400 <= error.status < 500) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise VoiceError(
                 f"no connection to the relay {url}: {error or 'timed out'}", code="NETWORK"
             ) from None
-        if first.type is not aiohttp.WSMsgType.TEXT:
-            await socket.close()
-            raise _ended(socket)
-        with contextlib.suppress(ValueError):
-            if str(json.loads(first.data).get("capability", "")).startswith("voice/"):
-                return cls(socket)
-        await socket.close()
-        raise VoiceError(f"{url} is not a relay: it said {first.data[:80]!r}", code="BAD_REPLY")
+        return cls(socket)
 
     async def send(self, frame: SoundFrame) -> None:
         """Send one frame as one message."""
@@ -89,6 +86,17 @@ class WebSocketLink:
         with contextlib.suppress(TimeoutError, aiohttp.ClientError, ConnectionError):
             async with asyncio.timeout(1):
                 await self._socket.close()
+
+
+async def _greeted(socket: aiohttp.ClientWebSocketResponse, url: str) -> None:
+    """The first message is the format: we are let in."""
+    first = await socket.receive()
+    if first.type is not aiohttp.WSMsgType.TEXT:
+        raise _ended(socket)
+    with contextlib.suppress(ValueError, AttributeError):
+        if str(json.loads(first.data).get("capability", "")).startswith("voice/"):
+            return
+    raise VoiceError(f"{url} is not a relay: it said {first.data[:80]!r}", code="BAD_REPLY")
 
 
 def _ended(socket: aiohttp.ClientWebSocketResponse) -> LinkEnded:
