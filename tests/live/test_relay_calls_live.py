@@ -98,6 +98,27 @@ async def test_before_the_answer_and_across_it(asterisk: PrivateAsterisk) -> Non
         await call.hangup()
 
 
+async def test_a_call_placed_is_attached_to_while_it_rings(asterisk: PrivateAsterisk) -> None:
+    async with relaying(asterisk) as it, it.rig.phone("phone2") as phone:
+        await phone.register()
+        session = await it.rig.app.originate("PJSIP/phone2", wait=False)
+        it.calls.living["acme", SID] = session
+        call = await phone.incoming()
+        call.ringing()
+        async with attached(it.relay, **LAW) as tap, attached(it.relay, role="caller", **LAW) as caller:
+            await asyncio.sleep(0.5)
+            call.answer()
+            call.play(tone(440, 4))
+            await asyncio.gather(
+                tap.hears(440), caller.hears(440), tap.say(tone(900, 2)), caller.say(tone(1500, 2))
+            )
+            await asyncio.sleep(0.3)
+            assert share(call.received_pcm(), 900) > 0.3
+            assert share(call.received_pcm(), 1500) > 0.3
+            await call.hangup()
+            assert await tap.closed() == 4410
+
+
 @pytest.mark.parametrize("by", ["phone", "app"])
 async def test_a_hang_up_drops_both_tracks(asterisk: PrivateAsterisk, by: str) -> None:
     async with relaying(asterisk, relay=QUIC) as it, it.call() as phone:
@@ -116,10 +137,12 @@ async def test_a_hang_up_drops_both_tracks(asterisk: PrivateAsterisk, by: str) -
         await it.nobody()
 
 
-async def test_a_flood_harms_nobody(asterisk: PrivateAsterisk) -> None:
+@pytest.mark.parametrize("way", ["websocket", "quic"])
+async def test_a_flood_harms_nobody(asterisk: PrivateAsterisk, way: str) -> None:
+    attach = attached if way == "websocket" else quic_attached
     limits = Limits(waiting_s=3.0)
     async with relaying(asterisk, relay={**QUIC, "limits": limits}) as it, it.call() as phone:
-        async with attached(it.relay, **LAW) as tap, attached(it.relay, **LAW) as flooder:
+        async with attached(it.relay, **LAW) as tap, attach(it.relay, **LAW) as flooder:
             phone.play(tone(440, 6))
             began = len(tap.frames)
             flood = asyncio.create_task(flooder.say(tone(700, 200), pace=0))

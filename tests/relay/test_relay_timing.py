@@ -124,6 +124,17 @@ def test_speech_that_comes_all_at_once_is_never_late(spurts: list[tuple[int, flo
     assert lateness.late == 0
 
 
+@given(st.lists(st.tuples(st.floats(0, 2), st.integers(0, 2**63)), max_size=80))
+def test_whatever_the_times_say_every_frame_is_heard_once_or_late(frames: list[tuple[float, int]]) -> None:
+    lateness, heard, now = Lateness(), 0, 0.0
+    for wait, us in frames:
+        now += wait
+        heard += len(lateness.push(SoundFrame(us, b"x"), now))
+        assert (lateness.deadline is None) == (not lateness._held)
+    heard += len(lateness.expire(now + 1))
+    assert heard + lateness.late == len(frames)
+
+
 def test_held_frames_have_their_deadline() -> None:
     lateness = Lateness()
     assert lateness.push(frame(0), 0.0)
