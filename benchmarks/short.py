@@ -37,7 +37,7 @@ async def run(*, quick: bool, profile: bool) -> list[Figure]:
         try:
             for _ in range(SAMPLES - 1):
                 await asyncio.sleep(many / RATE / SAMPLES)
-                course.append((await worker.ask("usage"))["rss"])
+                course.append((await worker.ask("usage", collect=True))["rss"])
             outcome = await calls
         finally:
             calls.cancel()
