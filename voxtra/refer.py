@@ -27,7 +27,7 @@ from voxtra.errors import (
     SessionError,
 )
 from voxtra.events import EventType, VoxtraEvent
-from voxtra.types import CallState
+from voxtra.types import CallDirection, CallState
 
 if TYPE_CHECKING:
     from voxtra.session import CallSession
@@ -45,12 +45,16 @@ class Refer(Company):
 
     _on_transfer: Callable[[str], Awaitable[Any]] | None
     caller_id: str
+    direction: CallDirection
 
     # ---- the far end is to call somebody
 
-    async def _refer(self, address: str, timeout: float) -> TransferResult | None:
-        """Tell the far end to call ``address`` itself. None: it will not, try otherwise."""
-        if self._leg.up.is_set() and not await self._takes_refer():
+    async def _refer(self, address: str, timeout: float, *, unsaid: bool = False) -> TransferResult | None:
+        """Tell the far end to call ``address`` itself. None: it will not, try otherwise.
+
+        ``unsaid``: whether to try one that does not say what it takes.
+        """
+        if self._leg.up.is_set() and not await self._takes_refer(unsaid):
             return None
         channels = self._shared.ari.channels
         before, self._state = self._state, CallState.TRANSFERRING
@@ -74,14 +78,15 @@ class Refer(Company):
         self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": address, "method": "refer"}))
         return TransferResult("completed", "refer", address)
 
-    async def _takes_refer(self) -> bool:
-        """Whether the far end's INVITE allows REFER."""
+    async def _takes_refer(self, unsaid: bool) -> bool:
+        """Whether the far end allows REFER: in its INVITE, or in its answer to ours."""
+        message = "RESPONSE_HEADER" if self.direction is CallDirection.OUTBOUND else "HEADER"
         try:
             allow = await self._shared.ari.channels.get_channel_var(
-                channel_id=self.id, variable="PJSIP_HEADER(read,Allow)"
+                channel_id=self.id, variable=f"PJSIP_{message}(read,Allow)"
             )
-        except ARIError:
-            return False
+        except ARIError:  # no such header
+            return unsaid
         return "REFER" in allow.value.upper()
 
     async def _refer_done(self, timeout: float) -> None:

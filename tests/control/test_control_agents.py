@@ -141,3 +141,13 @@ def test_what_a_spec_makes() -> None:
     turns = turns_of(full)
     assert (turns.silence_threshold_ms, turns.response_min_speech_ms, turns.min_speech_ms) == (300, 600, 300)
     assert agent_of(full, "The app's.").instructions == "Own."
+
+
+def test_a_model_that_the_app_does_not_run_is_refused_before_anybody_is_called() -> None:
+    async def main(app: VoxtraApp, api: Api) -> None:
+        with pytest.raises(Denied, match=r"agent.model = 'gpt-99': this app runs none by name") as refused:
+            await api.desk.originate(order(AgentSpec(model="gpt-99")))
+        assert refused.value.code == "UNPROCESSABLE"
+        assert not app.active_sessions
+
+    talking([], {}, main)

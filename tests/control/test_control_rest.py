@@ -51,10 +51,11 @@ async def test_a_call_by_rest(serve: Serve) -> None:
         assert row["media"]["received"] >= 0
         agents = (await client.ask("GET", "/v1/agents")).body["agents"]
         assert agents == [{"id": "bot", "kind": "handler"}, {"id": "talker", "kind": "agent"}]
-        lacking = await client.do(
-            "voice.agents.attach", sid=(await client.originate())["sid"], agent="talker"
-        )
-        assert (lacking.status, lacking.code) == (422, "UNPROCESSABLE")  # the app has no speech
+        before = len(app.active_sessions)
+        for agent in ("talker", {"instructions": "Be kind."}):
+            lacking = await client.ask("POST", "/v1/calls", json=ORDER | {"agent": agent})
+            assert (lacking.status, lacking.code) == (422, "UNPROCESSABLE")  # the app has no speech
+        assert len(app.active_sessions) == before
 
 
 async def test_pages_and_filters(serve: Serve) -> None:

@@ -18,7 +18,7 @@ from test_handover import hear_each_other
 from voxtra import CallSession
 from voxtra.api import Api
 from voxtra.testing.asterisk import PrivateAsterisk
-from voxtra.testing.phone import Phone
+from voxtra.testing.phone import Phone, PhoneCall
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "control"))
 
@@ -239,3 +239,45 @@ async def test_sound_by_a_token_of_the_api(asterisk: PrivateAsterisk) -> None:
             frame = await ws.receive(timeout=5)
             assert len(frame.data) == 8 + 640
         await call.hangup()
+
+
+@pytest.mark.parametrize("status", [200, 603])
+async def test_a_transfer_by_refer_or_bridged_where_that_is_refused(
+    asterisk: PrivateAsterisk, status: int
+) -> None:
+    async def follow(call: PhoneCall, target: str) -> int:
+        asked.append(target)
+        return status
+
+    asked: list[str] = []
+    trunk = TRUNK | {"transfer": "refer", "refer_to": "sip:{number}@127.0.0.1:5999"}
+    api = Api(port=0, keys=FixedKeys(), trunks=[trunk], caps=CAPS)
+    server = (asterisk.sip_host, asterisk.sip_port)
+    async with (
+        running(asterisk, api=api),
+        Client(api.url) as client,
+        Phone(
+            server, user="phone2", password=asterisk.phones["phone2"], register=True, on_refer=follow
+        ) as phone,
+    ):
+        sid = (await client.originate())["sid"]
+        caller = await phone.incoming()
+        caller.answer()
+        await client.until(sid, "in_progress")
+        transfer = asyncio.create_task(client.do("voice.calls.transfer", sid=sid, to=TO2))
+        if status == 200:
+            async with asyncio.timeout(10):
+                while not asked:
+                    await asyncio.sleep(0.05)
+            await asyncio.sleep(0.3)
+            await caller.hangup()
+            assert (await transfer).data is None
+            assert await client.until(sid, "completed") == "completed"
+        else:
+            human = await phone.incoming()
+            human.answer()
+            assert (await transfer).data is None
+            assert await hear_each_other(caller, human)
+            await client.do("voice.calls.hangup", sid=sid)
+            await asyncio.gather(caller.ended(), human.ended())
+    assert asked == [f"sip:{TO2}@127.0.0.1:5999"]

@@ -18,6 +18,7 @@ from voxtra.control.gate import Admission, Caps, Denied, Gate
 from voxtra.control.running import Running, quietly
 from voxtra.control.trunks import Trunks
 from voxtra.errors import NotConnectedError, VoxtraError
+from voxtra.live import Shared
 from voxtra.registrations import Registered
 from voxtra.session import CallSession
 from voxtra.types import CallDirection
@@ -36,6 +37,7 @@ class CallingApp(Protocol):
     """What the desk asks of an app; :class:`~voxtra.app.VoxtraApp` has it."""
 
     agents: dict[str, Registered]
+    _shared: Shared | None
 
     @property
     def app_name(self) -> str: ...  # noqa: D102
@@ -67,7 +69,7 @@ class CallDesk:
             ari=lambda: app.ari,
             app_name=app.app_name,
         )
-        self.agents = Agents(app.agents)
+        self.agents = Agents(app.agents, lambda: app._shared)
         self.gate = Gate(_caps(settings.caps), {org: _caps(caps) for org, caps in settings.orgs.items()})
         self._calls: dict[str, Call] = {}
         self._running: dict[str, Running] = {}

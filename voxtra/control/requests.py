@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any, NoReturn, TypeVar
@@ -23,6 +24,9 @@ from voxtra.wire import HTTP_STATUS, ErrorCode
 MAX_BODY = 512 * 1024
 """Bytes of a request's body: an agent described in place may hold 100,000 characters of instructions."""
 
+BODY_S = 10.0
+"""How long a body may take to come."""
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -36,7 +40,10 @@ async def read_json(request: web.Request) -> Any:
     if request.can_read_body and kind != "application/json":
         raise Denied(f"Content-Type = {kind[:60]!r}: should be application/json", "BAD_REQUEST")
     try:
-        body = await request.read()
+        async with asyncio.timeout(BODY_S):
+            body = await request.read()
+    except TimeoutError:
+        raise Denied(f"the body did not come within {BODY_S:g} s", "BAD_REQUEST") from None
     except web.HTTPRequestEntityTooLarge:
         raise Denied(f"the body is longer than {MAX_BODY:,} bytes", "PAYLOAD_TOO_LARGE") from None
     return parse_json(body) if body else {}

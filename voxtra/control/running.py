@@ -13,7 +13,7 @@ from voxtra.agent.agent import Agent
 from voxtra.ari import ChannelStateChange, Event
 from voxtra.calls.transfer import TransferResult
 from voxtra.config import ApiTrunk
-from voxtra.control.agents import Agents, check_speech, name_of, work_of
+from voxtra.control.agents import Agents, name_of, work_of
 from voxtra.control.call import Call
 from voxtra.control.gate import Admission, Denied
 from voxtra.control.seat import Seat
@@ -159,9 +159,7 @@ class Running:
             Denied: there is no such agent, or the call has ended.
             PipelineNotConfiguredError: the app lacks the speech that the agent needs.
         """
-        shared = self.session._shared
-        agent = self._agents.find(ref, shared.instructions)
-        check_speech(agent, shared)
+        agent = self._agents.find(ref)
         async with self._changing:
             self._living()
             if self.call.status == "in_progress":
@@ -220,8 +218,9 @@ class Running:
     async def _hand_over(self, to: str, trunk: ApiTrunk, caller_id: str) -> TransferResult:
         session = self.session
         if trunk.transfer == "refer":
-            result = await session.transfer_to(trunk.refer(to), timeout=TRANSFER_RING_S, caller_id=caller_id)
-            if result or result.method == "refer":
+            # not transfer_to("sip:..."): what is refused goes over the trunk, not where the call came by
+            result = await session._refer(trunk.refer(to), TRANSFER_RING_S, unsaid=True)
+            if result is not None:
                 return result
         return await session.transfer_to(trunk.dial(to), timeout=TRANSFER_RING_S, caller_id=caller_id)
 

@@ -129,7 +129,7 @@ class ApiServer:
         resource = request.match_info.route.resource
         self._count(resource.canonical if resource is not None else "none", response.status, seconds)
         log.info(
-            "%s %s %d %.1f ms", request.method, request.path[:120], response.status, seconds * 1000,
+            "%s %s %d %.1f ms", request.method, request.rel_url.raw_path[:120], response.status, seconds * 1000,
             extra={"request_id": name},
         )  # fmt: skip
         return response
@@ -159,7 +159,7 @@ class ApiServer:
             if refusal is None:
                 return envelope("TIMEOUT", "the telephone network did not answer in time", path)
             if refusal.code == "INTERNAL_SERVER_ERROR":
-                log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
+                log.error("%s %s: %s", request.method, request.rel_url.raw_path[:120], error, exc_info=error)
                 return envelope(
                     "INTERNAL_SERVER_ERROR", f"something failed here; the log has it under {name}", path
                 )
@@ -169,7 +169,9 @@ class ApiServer:
         except ConnectionResetError:
             raise
         except Exception:
-            log.exception("%s %s failed", request.method, request.path, extra={"request_id": name})
+            log.exception(
+                "%s %s failed", request.method, request.rel_url.raw_path[:120], extra={"request_id": name}
+            )
             return envelope(
                 "INTERNAL_SERVER_ERROR", f"something failed here; the log has it under {name}", path
             )
