@@ -121,7 +121,10 @@ class Api:
         self._resources.callback(app.middlewares.remove, desk.around)
         with contextlib.suppress(ConfigurationError):  # it has a default of its own
             app.default()(_unrouted)
-        doorman = Doorman(self._keys or KeyRing(Path(settings.keys)), settings.requests_per_second)
+        keys = self._keys or KeyRing(Path(settings.keys))
+        if isinstance(keys, KeyRing) and not keys.stored():
+            log.warning("no keys in %s: make one with  voxtra keys create --org ORG", settings.keys)
+        doorman = Doorman(keys, settings.requests_per_second)
         grant = await self._open_relay(desk, settings)
         once = Idempotency(asyncio.get_running_loop().time)
         table: Sequence[Operation] = (

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from conftest import Serve
-from control_rig import FROM, ORG, TO, TRUNK, Client, Reply
+from control_rig import FROM, ORG, TO, TO2, TRUNK, Client, Reply
 
 from voxtra import CallSession, VoxtraApp
 from voxtra.agent import Agent
@@ -349,3 +349,45 @@ async def test_a_client_of_the_other_organisation_sees_none(serve: Serve) -> Non
         await client.originate()
         async with Client(client.url, "other") as other:
             assert (await other.ask("GET", "/v1/calls")).body == {"calls": [], "nextCursor": None}
+
+
+async def test_a_body_that_dribbles_is_given_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxtra.control.requests.BODY_S", 0.2)
+    async with serve() as (_, client):
+        host, port = client.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            b"POST /v1/calls HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer full\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        )
+        async with asyncio.timeout(5):
+            head = await reader.readuntil(b"\r\n")
+        assert head.startswith(b"HTTP/1.1 400")
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_transfer_costs_a_place_until_the_call_is_taken_back(serve: Serve) -> None:
+    caps = {"calls_per_second": 100.0, "concurrent": 2}
+    async with serve(caps=caps) as (app, client):
+        app.agent("bot")(lambda call: asyncio.sleep(60))
+        sid = (await client.originate())["sid"]
+        await client.until(sid, "in_progress")
+        assert (await client.do("voice.calls.transfer", sid=sid, to=TO2)).data is None
+        assert (await client.ask("POST", "/v1/calls", json=ORDER)).status == 429
+        assert (await client.do("voice.agents.attach", sid=sid, agent="bot")).data is None
+        assert (await client.ask("POST", "/v1/calls", json=ORDER)).status == 201
+
+
+async def test_a_path_can_not_write_into_the_log(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "voxtra.control")
+    async with serve() as (_, client):
+        await client.ask("GET", "/v1/calls/x%0aERROR%20forged")
+    assert "x%0aERROR%20forged" in caplog.text.replace("%0A", "%0a")
+    assert "\nERROR forged" not in caplog.text
+
+
+async def test_a_server_without_keys_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with FakeOffice(VoxtraApp(api=Api(0, relay=False, keys=None))):
+        pass
+    assert "no keys in keys.json: make one with  voxtra keys create --org ORG" in caplog.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 from app_rig import Rig, running
+from cli_process import CliProcess
 from test_handover import hear_each_other
 
 from voxtra import CallSession
@@ -281,3 +283,56 @@ async def test_a_transfer_by_refer_or_bridged_where_that_is_refused(
             await client.do("voice.calls.hangup", sid=sid)
             await asyncio.gather(caller.ended(), human.ended())
     assert asked == [f"sip:{TO2}@127.0.0.1:5999"]
+
+
+APP = """
+from voxtra import VoxtraApp
+
+app = VoxtraApp()
+
+@app.agent("bot")
+async def bot(call):
+    await call.play_file("sound:hello-world")
+"""
+SETTINGS = f"""
+api:
+  trunks:
+    - id: trunk_main
+      endpoint: PJSIP/{{number}}@phone2
+      caller_ids: ["{FROM}"]
+      destinations: [US]
+"""
+
+
+async def test_served_by_the_command_line_with_a_key_made_there(
+    asterisk: PrivateAsterisk, tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "voxtra.yaml").write_text(SETTINGS)
+    env = {
+        "VOXTRA_ARI_URL": asterisk.ari_url,
+        "VOXTRA_ARI_USER": asterisk.ari_user,
+        "VOXTRA_ARI_PASSWORD": asterisk.ari_password,
+        "VOXTRA_APP_NAME": "api-cli",
+    }
+    async with CliProcess("keys", "create", "--org", ORG, folder=tmp_path) as making:
+        key = (await making.until(r"^vx_[\w-]+$"))[0]
+        await making.ended()
+    async with CliProcess("run", "app:app", "--api", "0", folder=tmp_path, env=env) as process:
+        url = (await process.until(r"api: (http://\S+)"))[1]
+        async with Client(url, key) as client, callee(asterisk) as phone:
+            sid = (await client.originate(agent="bot"))["sid"]
+            call = await phone.incoming()
+            call.answer()
+            assert await call.voice()
+            await call.ended()
+            assert await client.until(sid, "completed") == "completed"
+            assert (await client.ask("GET", "/v1/calls", key=key[:-1] + "x")).status == 401
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0
+        assert key not in "\n".join(process.lines)
+    async with CliProcess(
+        "run", "app:app", "--api", "0", "--workers", "2", folder=tmp_path, env=env
+    ) as process:
+        assert await process.ended() != 0
+        assert "--workers with the HTTP API" in "\n".join(process.lines)

@@ -49,6 +49,7 @@ class Running:
         self._agents = agents
         self._spawn = spawn
         self._admissions: list[Admission] = []
+        self._transferred: Admission | None = None
         self._seat = Seat(call.sid, self._finished)
         self._is_own = False
         """Whether the app's own handler has the seat."""
@@ -68,10 +69,12 @@ class Running:
     def bound(self, admission: Admission) -> None:
         """It goes on at the cost of ``admission``, and no longer than that allows."""
         self._admissions.append(admission)
-        if self._limit is not None:
-            self._limit.cancel()
         loop = asyncio.get_running_loop()
-        self._limit = loop.call_later(admission.longest_s, self._too_long)
+        until = loop.time() + admission.longest_s
+        if self._limit is not None:
+            until = min(until, self._limit.when())
+            self._limit.cancel()
+        self._limit = loop.call_at(until, self._too_long)
 
     def when(self, *, over: Callable[[], object], gone: Callable[[], object]) -> None:
         """Call ``over`` when the call has ended, ``gone`` when nobody is busy with it any more."""
@@ -188,12 +191,13 @@ class Running:
             if agent is not None:
                 await self._seat.clear()
             try:
-                await self.session.take_back()
+                await self._take_back()
                 result = await self._hand_over(to, trunk, caller_id)
             except CallEndedError:
                 raise Denied("the call has ended", "GONE") from None
             if result:
                 self.bound(admission)
+                self._transferred = admission
                 self.call.transferred_to = to
                 self.call.agent = None
                 await self._seat.clear()
@@ -232,7 +236,7 @@ class Running:
 
     async def _seat_agent(self, agent: Registered) -> None:
         """Let ``agent`` talk: in the conversation under way where there is one, else in its place."""
-        await self.session.take_back()
+        await self._take_back()
         conversation = self.session.conversation
         if isinstance(agent, Agent) and conversation is not None:
             with contextlib.suppress(SessionError):  # it ended just now
@@ -240,6 +244,11 @@ class Running:
                 return
         await self._seat.give(work_of(agent, self.session))
         self._is_own = False
+
+    async def _take_back(self) -> None:
+        """Bring the call back from the number it was transferred to, which is hung up."""
+        if await self.session.take_back() and self._transferred is not None:
+            self._transferred.release()
 
     def _living(self) -> None:
         if self.call.is_over:
