@@ -20,6 +20,7 @@ class FakeLine:
         self.played = bytearray()
         self.queued = 0
         self.heard = 0
+        self.paused = False
         self.sinks: list[Sink] = []
         self.observers: list[PlayObserver] = []
         self._limit = limit_s * rate
@@ -40,6 +41,8 @@ class FakeLine:
             raise MediaError("too much")
         self.played += pcm
         self.queued += len(pcm) // 2
+        for observer in self.observers:
+            observer.played(pcm)
 
     def flush(self) -> None:
         self.queued = self.heard

@@ -14,7 +14,7 @@ from voxtra.errors import ARIServerError, CodecError, MediaError
 from voxtra.relay.feed import Feed
 from voxtra.relay.lateness import HOLD_S
 from voxtra.relay.sound import Sound
-from voxtra.relay.speaker import Speaker
+from voxtra.relay.speaker import Speaker, Waiting
 from voxtra.wire import AudioFormat, SoundFrame
 
 LAW = AudioFormat(codec="g711_ulaw")
@@ -53,6 +53,32 @@ async def test_a_flush_empties_what_waits() -> None:
     assert line.observers == []
     speaker.push(frame(101))
     assert speaker.stats.played == 51
+
+
+async def test_how_soon_new_sound_is_heard() -> None:
+    line, now = FakeLine(), 100.0
+    line.paused = True
+    waiting = Waiting(line, lambda: now)  # type: ignore[arg-type]
+    line.play(bytes(16000))
+    now = 107.0
+    assert waiting.ahead_s == 1.0, "paused since before"
+    waiting.resumed()
+    now = 107.4
+    assert waiting.ahead_s == pytest.approx(0.6)
+    waiting.paused()
+    now = 109.0
+    waiting.paused()
+    line.play(bytes(3200))
+    assert waiting.ahead_s == pytest.approx(0.8)
+    waiting.resumed()
+    now = 110.0
+    assert waiting.ahead_s == 0.0
+    line.play(bytes(3200))
+    assert waiting.ahead_s == pytest.approx(0.2)
+    line.flush()
+    assert waiting.ahead_s == 0.0
+    waiting.close()
+    assert line.observers == []
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from voxtra.relay.allowance import Allowance
 from voxtra.relay.catch_up import KEEP_S, CatchUp
-from voxtra.relay.lateness import AHEAD_S, HOLD_S, LATE_S, Lateness
+from voxtra.relay.lateness import AHEAD_S, HOLD_S, IN_TIME_S, LATE_S, Lateness
 from voxtra.relay.media_clock import MediaClock
 from voxtra.relay.outbox import Outbox
 from voxtra.wire import SoundFrame
@@ -88,11 +88,12 @@ def test_a_stall_costs_its_own_sound_alone(before: int, stall: float, after: int
     lost = [at for at in times if int(at * 1e6) not in set(heard)]
     assert lateness.late == len(lost)
     assert len(heard) + lateness.late == len(times)
-    assert all(before * 0.02 - 0.001 <= at < resume - LATE_S + 0.001 for at in lost)
-    assert len(lost) >= int((stall - LATE_S) * 50) - 2
+    assert all(before * 0.02 - 0.001 <= at < resume - IN_TIME_S + 0.001 for at in lost)
+    assert len(lost) >= int((stall - IN_TIME_S) * 50) - 2
 
 
 @given(st.lists(st.tuples(st.integers(1, 80), st.floats(0.2, 20)), min_size=1, max_size=8))
+@example([(69, 1.0), (55, 0.5), (4, 1.0)])
 def test_who_counts_frames_and_pauses_loses_nothing(spurts: list[tuple[int, float]]) -> None:
     """Timestamps that stand still in a pause are not what they should be, and yet all is heard."""
     arrivals, now, at = [], 0.0, 0.0
@@ -184,17 +185,13 @@ def test_an_outbox_keeps_the_newest_in_order(puts: list[bool], limit: int) -> No
 
 
 def through(arrivals: list[float], *, ahead: float = 0.0) -> tuple[CatchUp, list[float]]:
-    """Frames of 20 ms into a line that plays in real time, behind ``ahead`` s of others' sound; how much of
-    them waited at each."""
+    """Frames of 20 ms into a line that plays in real time, behind ``ahead`` s of others' sound; how much
+    waited at each."""
     catch_up, end, waits = CatchUp(), ahead, []
-    own: list[float] = []
     for now in arrivals:
-        own = [ends for ends in own if ends > now]
-        waiting = sum(min(0.02, ends - now) for ends in own)
-        waits.append(waiting)
-        if not catch_up.skip(0.02, waiting, now):
+        waits.append(max(0.0, end - now))
+        if not catch_up.skip(0.02, waits[-1], now):
             end = max(end, now) + 0.02
-            own.append(end)
     return catch_up, waits
 
 
@@ -236,9 +233,9 @@ def test_speech_that_streams_faster_than_it_is_spoken_is_never_skipped(
     assert through(arrivals, ahead=ahead)[0].skipped == 0
 
 
-def test_an_open_microphone_behind_others_sound_stays_bounded() -> None:
-    """While an agent speaks for 20 s: what waits then is heard a little late, and then all is live again."""
+def test_an_open_microphone_does_not_get_between_others_words() -> None:
+    """While an agent speaks for 20 s it is left out after a second, and then all is live again."""
     catch_up, waits = through([n * 0.02 for n in range(2500)], ahead=20.0)
-    assert max(waits) < 2.1
-    assert max(waits[1300:]) <= KEEP_S + 0.06
-    assert catch_up.skipped > 800
+    assert max(waits) < 21.1
+    assert max(waits[1200:]) <= KEEP_S + 0.06
+    assert 900 < catch_up.skipped < 1100

@@ -40,7 +40,7 @@ class CatchUp:
 
         Args:
             sound_s: how much sound it is.
-            waiting_s: how much of the publisher's sound waits to be heard.
+            waiting_s: how much sound waits to be heard before it, whoever's.
             now: when it came, s.
         """
         if now - self._last > GAP_S:

@@ -16,6 +16,8 @@ from voxtra.wire import SoundFrame
 
 LATE_S = 0.5
 """A frame may come this much later than its time says, s: jitter."""
+IN_TIME_S = 0.25
+"""While frames wait, one that comes no later than this shows that they were held up, s."""
 HOLD_S = 0.06
 """How long a late frame waits for one in time, s."""
 AHEAD_S = 1.0
@@ -51,7 +53,7 @@ class Lateness:
             self._offset_s = now - media_s
         lateness = now - media_s - self._offset_s
         self._live = self._live and lateness > -AHEAD_S
-        if lateness > LATE_S and self._live:
+        if self._live and lateness > (IN_TIME_S if self._held else LATE_S):
             if not self._held:
                 self._held_at = now
             elif len(self._held) == MAX_HELD:

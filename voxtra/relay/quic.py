@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,9 @@ KEPT_US: Final = 2_000_000
 """Sound that a subscriber may ask to be still sent when it is late, µs; it chooses less by itself."""
 AHEAD_US: Final = 60_000_000
 """How far ahead of its time a publisher may send, µs: synthesised speech comes all at once."""
+SWITCH_S = 0.0005
+"""How long MoQ's own threads, which wake Python for every frame, wait for the interpreter at most, s. Python's own
+5 ms make 40 calls stall each other for seconds."""
 ACCEPT_S = 10.0
 CLOSE_S = 1.0
 """How long a peer may take to go by itself once its tracks have ended."""
@@ -112,6 +116,7 @@ class QuicServer:
         self.fingerprints: tuple[str, ...] = ()
         """SHA-256 of the certificate that it made itself, hex; empty when it was given one."""
         self._server: Any = None
+        self._switch_s = sys.getswitchinterval()
         self._accepting: asyncio.Task[None] | None = None
         self._sessions: set[asyncio.Task[None]] = set()
         self._outgoing: dict[tuple[Sound, AudioFormat], Outgoing] = {}
@@ -135,6 +140,8 @@ class QuicServer:
         except moq.Error as error:
             raise RelayError(f"the relay can't listen on udp {host}:{self.port}: {error!r}") from error
         self._server = server
+        self._switch_s, switch_s = sys.getswitchinterval(), min(SWITCH_S, sys.getswitchinterval())
+        sys.setswitchinterval(switch_s)
         self.port = int(server.local_addr.rsplit(":", 1)[1])
         if self._tls is None:
             self.fingerprints = tuple(server.cert_fingerprints())  # later it is busy accepting
@@ -145,6 +152,7 @@ class QuicServer:
         server, self._server = self._server, None
         if server is None:
             return
+        sys.setswitchinterval(self._switch_s)
         await server.__aexit__(None, None, None)
         tasks = [*self._sessions, *([self._accepting] if self._accepting else [])]
         for task in tasks:

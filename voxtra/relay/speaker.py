@@ -30,39 +30,59 @@ class SpeakerStats:
 
 
 class Waiting:
-    """How much of one publisher's sound waits in a line that others speak on too. Observes the line."""
+    """What waits in a line that several speak on. Observes the line.
 
-    def __init__(self, line: Line) -> None:
+    ``heard`` is a lower bound that may lag by a second, so how soon new sound is heard is reckoned by the clock:
+    what is queued is played in real time.
+    """
+
+    def __init__(self, line: Line, now: Callable[[], float]) -> None:
         self._line = line
+        self._now = now
         self._pieces: deque[tuple[int, int]] = deque()
         self._samples = 0
+        self._end = now() + (line.queued - line.heard) / line.rate
+        self._paused_at = now() if line.paused else None
         self._off = line.observe(self)
 
     @property
-    def seconds(self) -> float:
-        """What was not heard yet, s."""
+    def own_s(self) -> float:
+        """How much of this publisher's sound was not heard yet, at most, s."""
         while self._pieces and self._pieces[0][0] <= self._line.heard:
             self._samples -= self._pieces.popleft()[1]
         return self._samples / self._line.rate
 
+    @property
+    def ahead_s(self) -> float:
+        """How long what is queued now, whoever queued it, will take to be heard, s."""
+        return max(0.0, self._end - (self._now() if self._paused_at is None else self._paused_at))
+
     def add(self, samples: int) -> None:
-        """So much of it has just been queued."""
+        """So much of this publisher's has just been queued."""
         self._pieces.append((self._line.queued, samples))
         self._samples += samples
 
     def played(self, pcm: bytes) -> None:
-        """Whoever's: of no concern here."""
+        """Somebody's sound was queued."""
+        now = self._now() if self._paused_at is None else self._paused_at
+        self._end = max(self._end, now) + len(pcm) / 2 / self._line.rate
 
     def paused(self) -> None:
-        """Of no concern here."""
+        """Playing stops."""
+        self._paused_at = self._paused_at or self._now()
 
     def resumed(self) -> None:
-        """Of no concern here."""
+        """Playing goes on."""
+        if self._paused_at is not None:
+            self._end += self._now() - self._paused_at
+            self._paused_at = None
 
     def flushed(self, heard: int) -> None:
-        """Nothing waits any more."""
+        """Nothing waits any more, and a pause is over."""
         self._pieces.clear()
         self._samples = 0
+        self._end = self._now()
+        self._paused_at = None
 
     def close(self) -> None:
         """No more."""
@@ -99,7 +119,7 @@ class Speaker:
     @property
     def full(self) -> bool:
         """Whether as much waits as may: a transport need not read on before some of it is heard."""
-        return self._waiting is not None and self._waiting.seconds >= self._max_waiting_s
+        return self._waiting is not None and self._waiting.own_s >= self._max_waiting_s
 
     def push(self, frame: SoundFrame) -> None:
         """Play a frame, sooner or later or not at all.
@@ -139,15 +159,14 @@ class Speaker:
             self._move(line)
         assert self._waiting is not None
         assert self._decoder is not None
-        waiting = self._waiting.seconds
-        if waiting >= self._max_waiting_s:
+        if self._waiting.own_s >= self._max_waiting_s:
             self.stats.dropped += 1
             return
         pcm = self._decoder.decode(frame.payload)
         if not pcm:
             return
         sound_s = len(pcm) / 2 / line.rate
-        if self._catch_up.skip(sound_s, waiting, self._loop.time()):
+        if self._catch_up.skip(sound_s, self._waiting.ahead_s, self._loop.time()):
             return
         try:
             line.play(pcm)
@@ -161,7 +180,7 @@ class Speaker:
         if self._waiting is not None:
             self._waiting.close()
         self._on = line
-        self._waiting = Waiting(line)
+        self._waiting = Waiting(line, self._loop.time)
         if self._decoder is None or self._decoder.rate != line.rate:
             self._decoder = FrameDecoder(self.form, line.rate)
 
