@@ -96,6 +96,7 @@ class ApiConfig(Settings):
         relay_host: name or address by which others reach it; none = ``host``.
         relay_key: file of the key that its tokens are signed with; made where there is none.
         org: whose calls are that come in by no trunk's number; none = they are not told of.
+        origins: whose pages may use the API from a browser: ``https://desk.example.com``; none = nobody's.
         requests_per_second: of one key, averaged over two seconds.
         metrics_token: what ``/metrics`` asks for as a bearer; "" = it answers this machine alone.
         trunks: the ways out; without one no call can be placed.
@@ -117,6 +118,9 @@ class ApiConfig(Settings):
     relay_host: str | None = Field(None, min_length=1)
     relay_key: str = Field("relay-key.pem", min_length=1)
     org: str | None = Field(None, pattern=_ORG)
+    origins: list[Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]] = Field(
+        default_factory=list
+    )
     requests_per_second: float = Field(50.0, gt=0, le=100_000)
     metrics_token: SecretStr = SecretStr("")
     trunks: list[ApiTrunk] = Field(default_factory=list)

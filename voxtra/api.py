@@ -146,6 +146,7 @@ class Api:
             cert=settings.cert,
             key=settings.key,
             insecure=settings.insecure,
+            origins=settings.origins,
             count=vitals.count,
         )
         later(server.close)

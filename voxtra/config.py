@@ -433,7 +433,7 @@ def _variables() -> dict[str, str]:
         if model is AsteriskConfig:
             continue
         for field in model.model_fields:
-            if field not in ("options", "metadata", "trunks", "endpoints", "caps", "orgs"):
+            if field not in ("options", "metadata", "trunks", "endpoints", "origins", "caps", "orgs"):
                 names[f"VOXTRA_{section}_{field}".upper()] = f"{section}.{field}"
     return names
 

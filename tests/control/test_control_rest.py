@@ -391,3 +391,23 @@ async def test_a_server_without_keys_says_so(tmp_path: Path, caplog: pytest.LogC
     async with FakeOffice(VoxtraApp(api=Api(0, relay=False, keys=None))):
         pass
     assert "no keys in keys.json: make one with  voxtra keys create --org ORG" in caplog.text
+
+
+async def test_pages_of_named_origins_alone_may_use_it(serve: Serve) -> None:
+    asks = {"Origin": "https://desk.example.com", "Access-Control-Request-Method": "POST"}
+    async with serve(origins=["https://desk.example.com"]) as (_, client):
+        before = await client.ask("OPTIONS", "/v1/calls", key="", headers=asks)
+        assert before.status == 204
+        assert before.headers["Access-Control-Allow-Origin"] == "https://desk.example.com"
+        assert "Authorization" in before.headers["Access-Control-Allow-Headers"]
+        reply = await client.ask("GET", "/v1/calls", headers={"Origin": "https://desk.example.com"})
+        assert reply.headers["Access-Control-Allow-Origin"] == "https://desk.example.com"
+        assert "Access-Control-Allow-Credentials" not in reply.headers
+        for other in ("https://evil.example.com", "null", "https://desk.example.com.evil"):
+            reply = await client.ask("GET", "/v1/calls", headers={"Origin": other})
+            assert "Access-Control-Allow-Origin" not in reply.headers
+            assert reply.headers["Vary"] == "Origin"
+            before = await client.ask("OPTIONS", "/v1/calls", headers=asks | {"Origin": other})
+            assert before.status == 405
+    async with serve() as (_, client):
+        assert (await client.ask("OPTIONS", "/v1/calls", headers=asks)).status == 405

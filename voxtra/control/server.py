@@ -31,6 +31,8 @@ SECURITY = {
     "Cross-Origin-Resource-Policy": "same-site",
 }
 """On every answer."""
+SENT = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id"
+"""Headers that a page of another origin may send."""
 HSTS = "max-age=31536000"
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
@@ -56,6 +58,7 @@ class ApiServer:
         host, port: where to listen; port 0 is a free one.
         cert, key: files (PEM) for TLS; "" = plain HTTP.
         insecure: plain HTTP off loopback is wanted.
+        origins: whose pages may use the API from a browser.
         count: told of every answer: route, status, seconds.
 
     Attributes:
@@ -74,6 +77,7 @@ class ApiServer:
         cert: str = "",
         key: str = "",
         insecure: bool = False,
+        origins: Iterable[str] = (),
         count: Callable[[str, int, float], None] = lambda route, status, seconds: None,
     ) -> None:
         if not cert and not insecure and not is_loopback(host):
@@ -83,6 +87,7 @@ class ApiServer:
             )
         self._routes = list(routes)
         self._count = count
+        self._origins = frozenset(origins)
         self._address = (host, port)
         self._tls = (cert, key) if cert else None
         self._runner: web.AppRunner | None = None
@@ -136,16 +141,45 @@ class ApiServer:
 
     async def _dress(self, request: web.Request, response: web.StreamResponse) -> None:
         """What every answer has, just before it goes out: streams too."""
-        headers = {**SECURITY, "X-Request-Id": REQUEST_ID.get()}
+        headers = {**SECURITY, "X-Request-Id": REQUEST_ID.get(), **self._sharing(request)}
         if self._tls is not None:
             headers["Strict-Transport-Security"] = HSTS
         for header, value in headers.items():
             response.headers.setdefault(header, value)
 
+    def _sharing(self, request: web.Request) -> dict[str, str]:
+        """What lets a page of another origin read the answer (Fetch standard, CORS)."""
+        if not self._origins:
+            return {}
+        origin = request.headers.get("Origin", "")
+        if origin not in self._origins:
+            return {"Vary": "Origin"}
+        shown = "Location, Retry-After, X-Request-Id, Idempotency-Replayed"
+        return {
+            "Vary": "Origin",
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": shown,
+            "Cross-Origin-Resource-Policy": "cross-origin",
+        }
+
+    def _preflight(self, request: web.Request) -> web.Response | None:
+        """The answer to a browser that asks what a page may do; None for any other request."""
+        asked = request.headers.get("Access-Control-Request-Method")
+        if request.method != "OPTIONS" or asked is None or request.headers.get("Origin") not in self._origins:
+            return None
+        return web.Response(
+            status=204,
+            headers={
+                "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE",
+                "Access-Control-Allow-Headers": SENT,
+                "Access-Control-Max-Age": "600",
+            },
+        )
+
     async def _answer(self, request: web.Request, handler: Handler, name: str) -> web.StreamResponse:
         path = request.match_info.get("procedure") or request.path
         try:
-            return await handler(request)
+            return self._preflight(request) or await handler(request)
         except web.HTTPException as error:
             if error.status < 400:
                 raise
