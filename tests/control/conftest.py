@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from control_rig import TO, TO2, TRUNK, Client, FixedKeys
+from control_rig import TO, TO2, TRUNK, Client, FixedKeys, Serve
 
 from voxtra import VoxtraApp
 from voxtra.api import Api
 from voxtra.testing.fake_asterisk import FakeEndpoint
 from voxtra.testing.fake_office import FakeOffice
-
-Serve = Callable[..., contextlib.AbstractAsyncContextManager[tuple[VoxtraApp, Client]]]
 
 
 @pytest.fixture(autouse=True)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 
+from voxtra import VoxtraApp
 from voxtra.control.keys import Principal
 
+Serve = Callable[..., contextlib.AbstractAsyncContextManager[tuple[VoxtraApp, "Client"]]]
+"""The fixture ``serve``."""
 ORG, OTHER = "org_abc", "org_xyz"
 FROM, TO, TO2 = "+15558675309", "+12125551234", "+12125555678"
 TRUNK = {

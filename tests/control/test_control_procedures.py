@@ -7,8 +7,7 @@ import json
 import re
 
 import pytest
-from conftest import Serve
-from control_rig import FROM, OTHER, TO, TO2, Client
+from control_rig import FROM, OTHER, TO, TO2, Client, Serve
 
 from voxtra import CallSession
 from voxtra.testing.fake_asterisk import FakeEndpoint

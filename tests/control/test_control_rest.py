@@ -9,8 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import Serve
-from control_rig import FROM, ORG, TO, TO2, TRUNK, Client, Reply
+from control_rig import FROM, ORG, TO, TO2, TRUNK, Client, Reply, Serve
 
 from voxtra import CallSession, VoxtraApp
 from voxtra.agent import Agent

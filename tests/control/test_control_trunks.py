@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Serve
-from control_rig import FROM, OTHER, TO
+from control_rig import FROM, OTHER, TO, Serve
 
 from voxtra.control.trunks import Trunks
 from voxtra.errors import ConfigurationError
