@@ -10,8 +10,9 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib import import_module
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -54,6 +55,17 @@ log = logging.getLogger("voxtra.app")
 P = TypeVar("P", STT, TTS, LLM, VAD)
 
 
+@runtime_checkable
+class ApiServer(Protocol):
+    """What answers others over HTTP on behalf of an app; :class:`~voxtra.api.Api` does."""
+
+    async def start(self, app: VoxtraApp) -> None:
+        """Begin; the app is connected."""
+
+    async def close(self) -> None:
+        """End. Idempotent."""
+
+
 class VoxtraApp(Registrations):
     """A phone application::
 
@@ -92,6 +104,7 @@ class VoxtraApp(Registrations):
         private_urls: let ``play_url`` fetch from private networks and from this machine.
         apology: what a caller hears before the hang-up when the handler failed: words (with a TTS), or a
             prompt like ``"sound:tt-somethingwrong"``.
+        api: the HTTP API, ``Api(port=8080)`` of :mod:`voxtra.api`; None = where the settings name ``api.port``.
 
     Raises:
         ConfigurationError: a setting can't be; the message names it.
@@ -123,6 +136,7 @@ class VoxtraApp(Registrations):
         drain_s: float | None = None,
         private_urls: bool = False,
         apology: str = "",
+        api: ApiServer | None = None,
     ) -> None:
         checked("media", media, (Mapping, type(None)), "settings like {'transport': 'rtp'}")
         checked("router", router, (Router, type(None)), "a voxtra.Router")
@@ -169,6 +183,8 @@ class VoxtraApp(Registrations):
         self._telephony = telephony
         self._private_urls = private_urls
         self._apology = apology
+        checked("api", api, (ApiServer, type(None)), "a voxtra.api.Api")
+        self.api = api
         self._phase = AppState.NEW
         self._told = AppState.NEW, time.time()
         self._exchange = Exchange(self.router, self.middlewares, self._listeners)
@@ -376,6 +392,16 @@ class VoxtraApp(Registrations):
         await ari.connect()
         for hook in self._startup:
             await _run_hook(hook)
+        await self._open_api()
+
+    async def _open_api(self) -> None:
+        api = self.api
+        if api is None and self.settings.api.port is not None:
+            # by name: it is built on top of the app
+            api = self.api = import_module("voxtra.api").Api()
+        if api is not None:
+            self._resources.push_async_callback(api.close)  # the last, so it is closed first
+            await api.start(self)
 
     def _doors(self) -> tuple[ARIClient, Transport]:
         """The ways to Asterisk, not opened yet. (A test without an Asterisk puts others in their place.)"""
