@@ -10,7 +10,7 @@ from voxtra.ari import ARIClient
 from voxtra.calls.leg import Leg
 from voxtra.calls.media import open_line
 from voxtra.calls.switchboard import Switchboard, new_id
-from voxtra.errors import ARIError
+from voxtra.errors import TelephonyError
 from voxtra.media.line import Line, Transport
 
 log = logging.getLogger("voxtra.calls")
@@ -52,13 +52,14 @@ class Seat:
         return seat
 
     async def move(self, bridge_id: str) -> None:
-        """Sit in this bridge; out of any other. There already is as good.
+        """Sit in this bridge; out of any other. There already, or given up, is as good.
 
         Raises:
             ARIError: Asterisk refused; the seat is where it was.
+            TelephonyConnectionError: Asterisk can't be reached.
         """
         async with self._moving:
-            if bridge_id == self._bridge or self._leg.is_over:
+            if bridge_id == self._bridge or self._leg.is_over or self.line.closed.done():
                 return
             await self._ari.bridges.add_channel(bridge_id=bridge_id, channel=[self.id])
             self._bridge = bridge_id
@@ -68,7 +69,7 @@ class Seat:
         """As :meth:`move`, where a failure must not touch the call."""
         try:
             await self.move(bridge_id)
-        except ARIError as error:
+        except TelephonyError as error:
             log.warning("seat %s could not follow its call into bridge %s: %s", self.id, bridge_id, error)
 
     async def close(self) -> None:
