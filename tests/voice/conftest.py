@@ -30,6 +30,7 @@ def v(engine: FakeEngine) -> Iterator[Voice]:
 def _no_thread_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     until(lambda: not client_threads(), "threads of the client remain")
+    gc.collect()  # what was not closed is told of in this test
 
 
 def client_threads() -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
@@ -15,6 +16,7 @@ from voxtra.voice.errors import VoiceError
 
 T = TypeVar("T")
 _STOP_S = 3.0
+_MOQ_S = 0.1
 _living: weakref.WeakSet[Runner] = weakref.WeakSet()
 
 
@@ -107,6 +109,10 @@ def _serve(loop: asyncio.AbstractEventLoop, ending: Callable[[], Coroutine[Any, 
         if tasks:
             loop.run_until_complete(asyncio.wait(tasks, timeout=_STOP_S))
         loop.run_until_complete(ending())
+        if (
+            "moq" in sys.modules
+        ):  # its threads answer what was cancelled a moment later, and complain of a closed loop
+            loop.run_until_complete(asyncio.sleep(_MOQ_S))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
     finally:
