@@ -95,6 +95,8 @@ async def test_the_log_is_bounded_and_many_may_follow_it() -> None:
     log.close()
     first, second, third = await asyncio.gather(*readers)
     assert (len(first), second, third) == (MAX_EVENTS + 1, [log.last], [])
+    log.shorten()
+    assert [event.seq for event in log.since(0)] == list(range(log.last - 99, log.last + 1))
 
 
 def test_events_that_are_no_business_of_the_stream() -> None:

@@ -410,3 +410,30 @@ async def test_pages_of_named_origins_alone_may_use_it(serve: Serve) -> None:
             assert before.status == 405
     async with serve() as (_, client):
         assert (await client.ask("OPTIONS", "/v1/calls", headers=asks)).status == 405
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxtra.control.stream.WRITE_S", 0.3)
+    async with serve() as (app, client):
+        sid = (await client.originate())["sid"]
+        await client.until(sid, "in_progress")
+        assert isinstance(app.api, Api)
+        events = app.api.desk.get(ORG, sid).log
+        host, port = client.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        asked = f"GET /v1/calls/{sid}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer full\r\n\r\n"
+        writer.write(asked.encode())
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(900):
+            events.add("turn_committed", {"text": "x" * 20_000})
+        await asyncio.sleep(1.5)
+        got = 0
+        try:
+            while piece := await reader.read(100_000):
+                got += len(piece)
+        except ConnectionError:
+            pass
+        assert got < 900 * 20_000
+        writer.close()
+        await client.do("voice.calls.hangup", sid=sid)
+        assert await client.until(sid, "completed") == "completed"

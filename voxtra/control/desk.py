@@ -224,6 +224,7 @@ class CallDesk:
     def _gone(self, running: Running) -> None:
         """Nobody is busy any more with a call that has ended."""
         self._busy.discard(running)
+        running.call.log.shorten()
         self._ended.append(running.call)
 
     def _forget(self) -> None:

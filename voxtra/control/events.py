@@ -14,6 +14,9 @@ from voxtra.wire import CallEvent, EventName
 MAX_EVENTS = 1000
 """Events that are kept of a call; the oldest go first. Readers that are further behind find a gap in ``seq``."""
 
+KEPT_AFTER = 100
+"""Events that are kept of a call that is over, as there may be 10,000 of those."""
+
 
 class EventLog:
     """The events of one call.
@@ -45,6 +48,11 @@ class EventLog:
         """There will be no more."""
         self.closed = True
         self._wake()
+
+    def shorten(self) -> None:
+        """The call has long ended: keep the newest ``KEPT_AFTER``."""
+        while len(self._events) > KEPT_AFTER:
+            self._events.popleft()
 
     def since(self, seq: int) -> list[CallEvent]:
         """Those after ``seq``, as far as they are kept."""
