@@ -40,7 +40,7 @@ from voxtra.registrations import Hook, Registrations
 from voxtra.router import Router
 from voxtra.serving import StoppedError, run, serve
 from voxtra.session import CallSession
-from voxtra.speech.base import LLM, STT, TTS, VAD, SpeechToSpeech
+from voxtra.speech.base import LLM, STT, TTS, VAD, EndOfTurnModel, SpeechToSpeech
 from voxtra.turns import LISTENING, TurnDetection
 from voxtra.types import AppState
 
@@ -90,6 +90,8 @@ class VoxtraApp(Registrations):
         stt, llm, tts, vad: a provider, its name (``"local"``, ``"openai"``), or its settings. With any of
             stt and tts every call gets a voice pipeline of its own.
         realtime: a speech-to-speech model for ``converse``, its name or its settings, in place of stt, llm, tts.
+        end_of_turn: hears at each pause whether the caller has finished; a model, ``"smart-turn"``, or its settings.
+        language: BCP 47, spoken on calls whose agent or handler sets none; else the settings' ``speech.language``.
         recording_sink: where recordings go; None = the folder ``recordings``. Started and closed with the app.
         call_records: where a document of every call goes: a folder, a sink, or
             :class:`~voxtra.recording.CallRecords`; None = by the settings ``call_records``.
@@ -126,6 +128,8 @@ class VoxtraApp(Registrations):
         tts: TTS | BaseModel | str | None = None,
         vad: VAD | BaseModel | str | None = None,
         realtime: SpeechToSpeech | BaseModel | str | None = None,
+        end_of_turn: EndOfTurnModel | BaseModel | str | None = None,
+        language: str | None = None,
         recording_sink: RecordingSink | None = None,
         call_records: CallRecords | RecordingSink | str | PathLike[str] | None = None,
         webhook: BackendWebhook | WebhookConfig | None = None,
@@ -156,6 +160,7 @@ class VoxtraApp(Registrations):
             "asterisk.listen": listen or None,
             "asterisk.reconnect_interval": reconnect_interval,
             "drain.grace": drain_s,
+            "speech.language": language,
             **{f"media.{name}": value for name, value in (media or {}).items()},
         }
         self._keywords = {name: value for name, value in keywords.items() if value is not None}
@@ -163,15 +168,13 @@ class VoxtraApp(Registrations):
         if debug:
             logging.getLogger("voxtra").setLevel(logging.DEBUG)
         super().__init__(router if router is not None else Router())
-        self._given = {STT: stt, LLM: llm, TTS: tts, VAD: vad, SpeechToSpeech: realtime}
+        self._given: dict[type[Any], Any] = {STT: stt, LLM: llm, TTS: tts, VAD: vad, SpeechToSpeech: realtime}
+        self._given[EndOfTurnModel] = end_of_turn
+        names = {SpeechToSpeech: "realtime", EndOfTurnModel: "end_of_turn"}
         for kind, part in self._given.items():
+            name = names.get(kind, kind.__name__.lower())
             wanted = f"a {kind.__name__} provider, its name, or its settings"
-            checked(
-                "realtime" if kind is SpeechToSpeech else kind.__name__.lower(),
-                part,
-                (kind, str, BaseModel, type(None)),
-                wanted,
-            )
+            checked(name, part, (kind, str, BaseModel, type(None)), wanted)
         self._turns = TurnDetection.of(turn_detection, base=LISTENING)
         self._instructions = instructions
         self.recording_sink = recording_sink

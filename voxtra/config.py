@@ -48,6 +48,8 @@ from voxtra._settings import (
     write_private,
 )
 from voxtra._sip_trunk import SIPTrunk as SIPTrunkConfig  # noqa: F401 - its documented name here
+from voxtra._speech import EndOfTurnConfig as EndOfTurnConfig
+from voxtra._speech import SpeechConfig as SpeechConfig
 from voxtra._trunk import TrunkConfig as TrunkConfig
 from voxtra._trunk import e164 as e164
 from voxtra.errors import ConfigurationError
@@ -231,6 +233,13 @@ class LLMConfig(ProviderConfig):
     system_prompt: str | None = None
 
 
+class RealtimeConfig(ProviderConfig):
+    """A model that hears and speaks itself, for ``converse``. ``voice``: which of its voices."""
+
+    section = "realtime"
+    voice: str | None = None
+
+
 class VADConfig(Settings):
     """Voice activity detection: ``webrtc`` (light) or ``silero`` (``voxtra[local]``)."""
 
@@ -290,6 +299,9 @@ class VoxtraConfig(Settings):
     tts: TTSConfig | None = None
     llm: LLMConfig | None = None
     vad: VADConfig | None = None
+    realtime: RealtimeConfig | None = None
+    end_of_turn: EndOfTurnConfig | None = None
+    speech: SpeechConfig = Field(default_factory=lambda: SpeechConfig.model_validate({}))
     trunk: TrunkConfig = Field(default_factory=lambda: TrunkConfig.model_validate({}))
     drain: DrainConfig = Field(default_factory=lambda: DrainConfig.model_validate({}))
     server: ServerConfig = Field(default_factory=lambda: ServerConfig.model_validate({}))

@@ -14,11 +14,11 @@ from voxtra.agent.pipeline import SpeechSetup
 from voxtra.config import RouteConfig, VoxtraConfig
 from voxtra.errors import ConfigurationError
 from voxtra.router import Handler, Router
-from voxtra.speech.base import LLM, STT, TTS, VAD, Provider, SpeechToSpeech
+from voxtra.speech.base import LLM, STT, TTS, VAD, EndOfTurnModel, SpeechToSpeech
 from voxtra.speech.cache import CachedTTS
 from voxtra.speech.local import load_as
 
-P = TypeVar("P", STT, TTS, LLM, VAD, SpeechToSpeech)
+P = TypeVar("P", STT, TTS, LLM, VAD, SpeechToSpeech, EndOfTurnModel)
 
 
 def load_speech(
@@ -27,7 +27,7 @@ def load_speech(
     """The providers of an app: those given to it, else those of its settings.
 
     Args:
-        given: by kind (STT, TTS, LLM, VAD, SpeechToSpeech): a provider, its name, its settings, or None.
+        given: by kind (STT, TTS, LLM, VAD, SpeechToSpeech, EndOfTurnModel): a provider, its name, its settings, None.
         resources: closes those that are made here; one that was given is its giver's to close.
 
     Raises:
@@ -38,12 +38,14 @@ def load_speech(
     tts = provider(TTS, given[TTS], settings.tts, resources)
     llm = provider(LLM, given[LLM], settings.llm, resources)
     vad = provider(VAD, given[VAD], settings.vad, resources)
-    realtime = provider(SpeechToSpeech, given[SpeechToSpeech], None, resources)
+    realtime = provider(SpeechToSpeech, given[SpeechToSpeech], settings.realtime, resources)
+    end_of_turn = provider(EndOfTurnModel, given[EndOfTurnModel], settings.end_of_turn, resources)
     if vad is None and (stt is not None or tts is not None):
         vad = load_as(VAD, "webrtc")
     if tts is not None and not isinstance(tts, CachedTTS):
         tts = CachedTTS(tts)
-    return SpeechSetup(stt=stt, tts=tts, vad=vad), llm, realtime
+    language = settings.speech.language
+    return SpeechSetup(stt=stt, tts=tts, vad=vad, language=language, end_of_turn=end_of_turn), llm, realtime
 
 
 def provider(
@@ -63,8 +65,8 @@ def provider(
 
 async def warm_up(speech: SpeechSetup, llm: LLM | None, realtime: SpeechToSpeech | None) -> None:
     """Load all models before the first call."""
-    parts: list[Provider] = [p for p in (speech.stt, speech.tts, speech.vad, llm, realtime) if p is not None]
-    await asyncio.gather(*(part.warm_up() for part in parts))
+    parts = (speech.stt, speech.tts, speech.vad, speech.end_of_turn, llm, realtime)
+    await asyncio.gather(*(part.warm_up() for part in parts if part is not None))
 
 
 def register_routes(router: Router, routes: Sequence[RouteConfig]) -> None:

@@ -39,7 +39,7 @@ ORDER: dict[str, dict[type, str]] = {
 class Watched(Feed):
     """A feed that checks each decision as it comes."""
 
-    def __init__(self, settings: TurnDetection) -> None:
+    def __init__(self, settings: TurnDetection, *, worded: bool = True) -> None:
         super().__init__(settings)
         self.state = "quiet"
         self.started_at = 0.0
@@ -49,7 +49,9 @@ class Watched(Feed):
         self.barged = False
         self.last_barge = self.last_end = float("-inf")
         self.likely = ""
-        self.machine = TurnMachine(settings, endpoint=wish, over_agent=over_agent)
+        self.machine = (
+            TurnMachine(settings, endpoint=wish, over_agent=over_agent) if worded else TurnMachine(settings)
+        )
 
     def keep(self, decisions: list[Decision]) -> list[Decision]:
         for decision in decisions:
@@ -147,9 +149,9 @@ LOUDNESS = st.sampled_from([0.0, 0.3, 0.6, 0.9])
 class EveryOrder(RuleBasedStateMachine):
     """What may happen to a turn machine, in any order."""
 
-    @initialize(limits=LIMITS)
-    def begin(self, limits: TurnDetection) -> None:
-        self.feed = Watched(limits)
+    @initialize(limits=LIMITS, worded=st.booleans())
+    def begin(self, limits: TurnDetection, worded: bool) -> None:
+        self.feed = Watched(limits, worded=worded)
 
     @rule(ms=MANY, probability=LOUDNESS)
     def sound(self, ms: int, probability: float) -> None:
@@ -175,6 +177,14 @@ class EveryOrder(RuleBasedStateMachine):
     )
     def transcript(self, text: str, final: bool) -> None:
         (self.feed.final if final else self.feed.partial)(text)
+
+    @rule(probability=st.sampled_from([0.0, 0.3, 0.5, 0.95, 1.0]))
+    def sounded(self, probability: float) -> None:
+        self.feed.sounded(probability)
+
+    @rule(thinks=st.booleans())
+    def thinks(self, thinks: bool) -> None:
+        self.feed.machine.agent_thinks(thinks)
 
     @rule(audible=st.booleans(), interruptible=st.booleans())
     def agent(self, audible: bool, interruptible: bool) -> None:

@@ -45,6 +45,9 @@ class Feed:
     def partial(self, text: str) -> list[Decision]:
         return self.keep(self.machine.transcript(text, 0.5, False, self.now))
 
+    def sounded(self, probability: float) -> list[Decision]:
+        return self.keep(self.machine.sounded(probability, self.now))
+
     def agent(self, audible: bool, *, interruptible: bool = True) -> list[Decision]:
         return self.keep(self.machine.agent_audible(audible, self.now, interruptible=interruptible))
 

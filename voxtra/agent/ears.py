@@ -8,9 +8,10 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from voxtra.agent.hearing_out import HearingOut
 from voxtra.errors import PipelineError
 from voxtra.media.line import FRAME_MS, Frame, Line
-from voxtra.speech.base import STT, VAD, STTStream, Transcript
+from voxtra.speech.base import STT, VAD, EndOfTurnModel, STTStream, Transcript
 from voxtra.turns import (
     Decision,
     SpeechPaused,
@@ -76,6 +77,7 @@ class Ears:
         failed: called when the recogniser reports an error.
         echo: learns what of the agent's sound comes back; None = nothing is taken for echo, or for voices in the
             background.
+        end_of_turn: asked at each pause whether the caller has finished; None = words and silence tell.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Ears:
         language: str | None = None,
         hints: Sequence[str] = (),
         echo: EchoGuard | None = None,
+        end_of_turn: EndOfTurnModel | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._echo = echo
@@ -112,6 +115,10 @@ class Ears:
         self._closing: set[asyncio.Task[None]] = set()
         self._stt = self._open(stt, language) if stt is not None else None
         self._listening = self._opened
+        self._hearing_out: HearingOut | None = None
+        if end_of_turn is not None:
+            self._hearing_out = HearingOut(end_of_turn, line.rate, self._sounded)
+            self._hearing_out.keep_before(machine.settings.prefix_padding_ms)
         self.deaf = False
         self._last_frame = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -189,6 +196,8 @@ class Ears:
             self._stt.push(frame.pcm)
         if self._next is not None:
             self._next.push(frame.pcm)
+        if self._hearing_out is not None:
+            self._hearing_out.push(frame.pcm)
         if decisions:
             self.act(decisions, now)
 
@@ -199,6 +208,10 @@ class Ears:
         self.act(
             self._machine.transcript(transcript.text, transcript.confidence, transcript.is_final, now), now
         )
+
+    def _sounded(self, probability: float) -> None:
+        now = self._loop.time() * 1000
+        self.act(self._machine.sounded(probability, now), now)
 
     def act(self, decisions: Sequence[Decision], now: float) -> None:
         """Carry out what the machine decided: the recogniser first, then whoever listens."""
@@ -218,6 +231,8 @@ class Ears:
             self._tell_stt(self._stt, decision)
             if self._next is not None and isinstance(decision, TurnEnded | TurnDropped):
                 self._take_next()
+        if self._hearing_out is not None:
+            self._hearing_out.decided(decision)
         if isinstance(decision, SpeechStarted) and self._timer is None:
             self._timer = self._loop.call_later(TICK_S, self._tick)
         self._decide(decision, now)
@@ -248,6 +263,8 @@ class Ears:
         for stream in (self._stt, self._next):
             if stream is not None:
                 stream.keep_before(settings.prefix_padding_ms)
+        if self._hearing_out is not None:
+            self._hearing_out.keep_before(settings.prefix_padding_ms)
 
     async def close(self) -> None:
         """Stop listening. Idempotent."""
@@ -257,6 +274,8 @@ class Ears:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._hearing_out is not None:
+            await self._hearing_out.close()
         if self._stt is not None:
             stt, self._stt = self._stt, None
             await stt.close()

@@ -15,7 +15,7 @@ from voxtra.agent.times import TurnTimes
 from voxtra.errors import PipelineNotConfiguredError
 from voxtra.events import ErrorEvent, EventType, UserTranscriptEvent, VoxtraEvent
 from voxtra.media.line import Line
-from voxtra.speech.base import STT, TTS, VAD, Transcript
+from voxtra.speech.base import STT, TTS, VAD, EndOfTurnModel, Transcript
 from voxtra.turns import (
     BargeIn,
     Decision,
@@ -51,6 +51,7 @@ class SpeechSetup:
     vad: VAD | None = None
     language: str | None = None
     hints: Sequence[str] = ()
+    end_of_turn: EndOfTurnModel | None = None
 
 
 class VoicePipeline:
@@ -113,6 +114,7 @@ class VoicePipeline:
                 language=language,
                 hints=speech.hints,
                 echo=self._echo,
+                end_of_turn=speech.end_of_turn,
             )
 
     # ---- speaking

@@ -16,7 +16,7 @@ from voxtra.agent.realtime_ears import CallerWords
 from voxtra.agent.realtime_link import Link
 from voxtra.agent.realtime_playing import Playing
 from voxtra.agent.realtime_replies import Replies, response_event
-from voxtra.agent.realtime_reply import Reply
+from voxtra.agent.realtime_reply import AGAIN, GO_ON, SAY, Reply
 from voxtra.agent.realtime_tools import OnTool, ToolRuns
 from voxtra.agent.times import TurnTimes
 from voxtra.errors import LLMError
@@ -27,6 +27,7 @@ from voxtra.speech.base import (
     CallerSpeech,
     CallerText,
     CallerTurn,
+    EndOfTurnModel,
     ReplyAudio,
     ReplyAudioEnded,
     ReplyEnded,
@@ -44,9 +45,6 @@ from voxtra.types import EndReason, Message
 
 log = logging.getLogger("voxtra.agent")
 
-SAY = "Say exactly the following words, in their language, and nothing else: {text}"
-GO_ON = "You were interrupted by a noise, nobody spoke. Go on where you stopped."
-AGAIN = "The connection was lost for a moment. Say so in a few words and go on with the conversation."
 MAX_FAILURES = 2
 """So many replies may fail in a row before the conversation does."""
 PAUSE_S = 1.0
@@ -78,6 +76,7 @@ class RealtimePipeline:
         tools: OpenAI function schemas.
         on_tool: runs the tools.
         vad: the detector; None = WebRTC's, which costs next to nothing.
+        end_of_turn: hears whether the caller has finished; None = silence tells.
         language: BCP 47, of what the caller speaks.
         max_failures: so many replies may fail in a row before the conversation does.
         unanswered: a turn of the caller that is to be answered first.
@@ -95,6 +94,7 @@ class RealtimePipeline:
         on_tool: OnTool | None = None,
         *,
         vad: VAD | None = None,
+        end_of_turn: EndOfTurnModel | None = None,
         language: str | None = None,
         max_failures: int = MAX_FAILURES,
         unanswered: Unanswered | None = None,
@@ -115,12 +115,13 @@ class RealtimePipeline:
             language=agent.language or language,
             on_event=self._event,
         )
+        whole = provider.ends_turns
         self._caller = Caller(
-            line, turns, self, push=self._link.push, whole=provider.ends_turns, vad=vad, emit=emit
+            line, turns, self, push=self._link.push, whole=whole, vad=vad, emit=emit, end_of_turn=end_of_turn
         )
         self._stopped: asyncio.Future[None] = self._loop.create_future()
         self._replies = Replies(agent, self._playing, self.tools)
-        self._cutting = Cut(self._playing, self._replies, handle=self._event, done=self._changes.tell)
+        self._cutting = Cut(self._playing, self._replies, handle=self._event, done=self._tell)
         self._unfollow = agent.follow_language(self._link.use_language)
         self._words = CallerWords(agent, lambda text: emit(UserTranscriptEvent(text=text)))
         self._asked = False  # a reply is wanted of which nothing is known yet
@@ -386,6 +387,7 @@ class RealtimePipeline:
             return
         self._owed = False
         self._asked = True
+        self._caller.agent_thinks(not self.speaking)
         if not tag:
             self._emit(VoxtraEvent(type=EventType.AGENT_THINKING))
             self.agent.times.llm_started()
@@ -426,7 +428,7 @@ class RealtimePipeline:
                 self._link.lose(error)
             case CallerSpeech():
                 pass  # the turn machine has its own opinion
-        self._changes.tell()
+        self._tell()
 
     def _reply_ended(self, event: ReplyEnded) -> None:
         if not event.reply:
@@ -486,6 +488,7 @@ class RealtimePipeline:
 
     def _audible(self, audible: bool) -> None:
         playing = self._playing
+        self._caller.agent_thinks(self.busy and not audible)
         self._caller.agent_audible(audible, interruptible=playing.interruptible)
         if not audible:
             self._emit(VoxtraEvent(type=EventType.AGENT_SPEECH_ENDED, data=playing.report()))
@@ -499,4 +502,8 @@ class RealtimePipeline:
     def _settle(self) -> None:
         """Whoever waits for words to be heard."""
         self._replies.settle()
+        self._tell()
+
+    def _tell(self) -> None:
+        self._caller.agent_thinks(self.busy and not self.speaking)
         self._changes.tell()

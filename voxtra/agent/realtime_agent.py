@@ -91,6 +91,7 @@ class RealtimeAgent:
             self._emit,
             on_tool=self._on_tool,
             vad=stage.speech.vad,
+            end_of_turn=stage.speech.end_of_turn,
             language=stage.speech.language,
             max_failures=agent.max_failures,
             unanswered=unanswered,

@@ -10,7 +10,7 @@ from voxtra.agent.ears import Ears
 from voxtra.agent.realtime_ears import Turns
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.media.line import Line
-from voxtra.speech.base import VAD
+from voxtra.speech.base import VAD, EndOfTurnModel
 from voxtra.speech.local import local_vad
 from voxtra.turns import (
     BargeIn,
@@ -49,6 +49,7 @@ class Caller:
         push: takes the sound that the model is to hear.
         whole: whether that is every frame, or the caller's turns alone.
         vad: None = WebRTC's.
+        end_of_turn: asked at each pause whether the caller has finished; None = silence tells.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Caller:
         whole: bool,
         vad: VAD | None,
         emit: Callable[[VoxtraEvent], None],
+        end_of_turn: EndOfTurnModel | None = None,
     ) -> None:
         self._line = line
         self._listener = listener
@@ -78,6 +80,7 @@ class Caller:
             partial=lambda transcript: None,
             failed=listener.caller_lost,
             echo=EchoGuard(),
+            end_of_turn=None if whole else end_of_turn,  # who hears every frame ends turns itself
         )
 
     @property
@@ -105,6 +108,10 @@ class Caller:
         """The model's sound begins or ends."""
         now = self._loop.time() * 1000
         self._act(self._machine.agent_audible(audible, now, interruptible=interruptible))
+
+    def agent_thinks(self, thinks: bool) -> None:
+        """A reply is wanted, and nothing of it is heard yet."""
+        self._machine.agent_thinks(thinks)
 
     def _act(self, decisions: list[Decision]) -> None:
         self._ears.act(decisions, self._loop.time() * 1000)

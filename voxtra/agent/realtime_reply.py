@@ -9,6 +9,10 @@ from voxtra.agent.mouth import SayResult
 from voxtra.speech.base import ToolCall
 from voxtra.types import EndReason, Message
 
+SAY = "Say exactly the following words, in their language, and nothing else: {text}"
+GO_ON = "You were interrupted by a noise, nobody spoke. Go on where you stopped."
+AGAIN = "The connection was lost for a moment. Say so in a few words and go on with the conversation."
+
 
 @dataclass(slots=True)
 class Say:

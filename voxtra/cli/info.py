@@ -96,7 +96,7 @@ def _settings(settings: VoxtraConfig) -> list[tuple[str, Any]]:
         ("media.codec", media.codec),
         *(
             (f"{name}.provider", p.provider)
-            for name in ("stt", "tts", "llm", "vad")
+            for name in ("stt", "tts", "llm", "vad", "realtime", "end_of_turn")
             if (p := getattr(settings, name))
         ),
     ]

@@ -196,6 +196,28 @@ class VADStream(ABC):
         """The next 20 ms. Returns the probability, 0..1, that there is speech now."""
 
 
+class EndOfTurnModel(Provider, ABC):
+    """Hears whether somebody who paused has finished speaking. It keeps nothing between two questions."""
+
+    window_s: float = 8.0
+    """So much of an utterance it wants to hear, s: the last, with the pause it ends in."""
+
+    @abstractmethod
+    async def finished(self, pcm: bytes, rate: int) -> float:
+        """The probability, 0..1, that the speaker has said all.
+
+        Asked at each pause of a caller, and only of use within some tenths of a second: who asks waits no longer, and
+        cancels. Must not block the event loop.
+
+        Args:
+            pcm: one utterance so far, up to ``window_s`` of it, and about 200 ms of silence.
+            rate: its Hz.
+
+        Raises:
+            ProviderError: it can't tell.
+        """
+
+
 @dataclass(slots=True, frozen=True)
 class ReplyStarted:
     """The model begins to answer.

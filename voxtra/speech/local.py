@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from pydantic import BaseModel
 
 from voxtra.errors import ConfigurationError, MissingExtraError
-from voxtra.speech.base import LLM, STT, TTS, VAD, Provider, SpeechToSpeech
+from voxtra.speech.base import LLM, STT, TTS, VAD, EndOfTurnModel, Provider, SpeechToSpeech
 from voxtra.speech.cache import CachedTTS
 from voxtra.speech.settings import did_you_mean
 
@@ -22,6 +22,7 @@ PROVIDERS: dict[str, Place | dict[type[Provider], Place]] = {
     "hibari": ("voxtra.speech.hibari", "HibariTTS"),
     "silero": ("voxtra.speech.silero", "SileroVAD"),
     "webrtc": ("voxtra.speech.webrtc", "WebRTCVAD"),
+    "smart-turn": ("voxtra.speech.smart_turn", "SmartTurn"),
     "intents": ("voxtra.speech.intents", "IntentLLM"),
     "openai": {
         LLM: ("voxtra.speech.openai", "OpenAILLM"),
@@ -46,7 +47,7 @@ class for each kind."""
 LOCAL: dict[type[Provider], str] = {STT: "whisper", TTS: "hibari", VAD: "silero", LLM: "intents"}
 """What the name ``local`` means, by kind."""
 
-P = TypeVar("P", STT, TTS, LLM, VAD, SpeechToSpeech)
+P = TypeVar("P", STT, TTS, LLM, VAD, SpeechToSpeech, EndOfTurnModel)
 
 
 def load(name: str, config: BaseModel | Mapping[str, Any] | None = None, **options: Any) -> Provider:
@@ -99,7 +100,7 @@ def load_as(
     embedded default of that kind.
 
     Args:
-        kind: STT, TTS, LLM, VAD or SpeechToSpeech.
+        kind: STT, TTS, LLM, VAD, SpeechToSpeech or EndOfTurnModel.
         source: the name, or a model with a field ``provider``, which then is the ``config`` too.
 
     Raises:

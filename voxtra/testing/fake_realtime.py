@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from voxtra.agent.realtime import SAY
+from voxtra.agent.realtime_reply import SAY
 from voxtra.errors import ConfigurationError, LLMError
 from voxtra.speech.base import (
     CallerText,

@@ -195,7 +195,8 @@ def is_answer(said: Sequence[str], words: Words) -> bool:
 
 def is_backchannel(said: Sequence[str], words: Words) -> bool:
     """Whether the words only show that somebody listens."""
-    return 0 < len(said) <= 4 and _made_of(said, words.backchannels)
+    short = len(said) <= 4 or (len(said) <= 8 and len(set(said)) <= 2)  # "okay, okay, okay, okay, okay"
+    return bool(said) and short and _made_of(said, words.backchannels)
 
 
 def _has(said: Sequence[str], phrases: frozenset[str]) -> bool:

@@ -15,7 +15,12 @@ feeds every 20 ms frame to :meth:`TurnMachine.frame` and, should frames stop, ca
 Of each turn the decisions come in this order: SpeechStarted, any number of (SpeechPaused, SpeechResumed),
 SpeechPaused, and once TurnEnded or TurnDropped. A Duck is followed by a Resume or a BargeIn in at most
 ``barge_confirm_ms`` (or ``backchannel_ms``, where that is more) + :data:`DUCK_MS`. Words may move the end of a
-turn: an :data:`EndpointPolicy` looks at them at each pause, and TurnExtended tells when it made a difference.
+turn: an :data:`EndpointPolicy` looks at them at each pause, and TurnExtended tells when it made a difference. So may
+its sound, where somebody asks a model at a SpeechPaused and hands the answer to :meth:`TurnMachine.sounded`.
+
+Keys are no input: a key that is pressed cuts in on the agent without anything to weigh, so whoever gets it stops the
+agent, and the machine hears of that by :meth:`TurnMachine.agent_audible`. A turn under way is left to its silence: who
+says "one moment" and then dials has said it, and the click of a key is dropped as noise, or for want of words.
 """
 
 from __future__ import annotations
@@ -40,6 +45,7 @@ from voxtra.turns.decisions import (
 )
 from voxtra.turns.endpoint import Endpoint
 from voxtra.turns.settings import TurnDetection
+from voxtra.turns.sound import by_sound, joined
 
 SPEECH = 0.5
 """Probability from which a frame counts as speech while the agent is silent."""
@@ -58,6 +64,8 @@ TRANSCRIPT_DEADLINE_MS = 3000
 """How long a turn waits for its final transcript before it goes by what is there."""
 MAX_TURN_MS = 60_000
 """A turn longer than this is cut, so that a stuck detector can't keep the floor for ever."""
+REPEATED_MS = 600
+"""How much longer than ``backchannel_ms`` speech over the agent may last whose words so far are backchannels."""
 SHORTEST_SILENCE_MS = 200
 """No words make the silence that ends a turn shorter than this."""
 ECHO_TAIL_MS = 1000
@@ -123,6 +131,7 @@ class TurnMachine:
         self._text = ""
         self._confidence = 1.0
         self._final = False  # a final transcript covers all speech so far
+        self._finished: float | None = None  # how likely this pause is the end, by its sound
         self._barged = False  # it took the floor
         self._after_agent = False  # it began so soon after the agent's sound that it may be its echo
         self._for_words_ms = 0.0  # voiced ms that would confirm a barge-in, if the words did too; 0 = none
@@ -207,7 +216,7 @@ class TurnMachine:
     def _speech_over_agent(self, now: float, out: list[Decision]) -> None:
         if now - self._last_barge < self.settings.cancel_min_interval_ms:
             return
-        if self._run_ms >= self._confirm_ms():
+        if self._run_ms >= self._confirm_ms() + (REPEATED_MS if self._only_listens() else 0):
             out.append(self._barge(now))
         elif not self._ducked and not self._duck_spent:
             self._ducked = True
@@ -221,6 +230,12 @@ class TurnMachine:
         if not settings.barge_confirm_ms or self._over_agent_words is None:
             return settings.barge_confirm_ms
         return max(settings.barge_confirm_ms, settings.backchannel_ms)
+
+    def _only_listens(self) -> bool:
+        """Whether the words so far of speech over the paused agent are "okay, okay, okay"."""
+        if not self._ducked or self._over_agent_words is None or not self.settings.backchannel_ms:
+            return False
+        return self._over_agent and self._over_agent_words(self._text) == "backchannel"
 
     def _barge(self, now: float) -> BargeIn:
         self._ducked = False
@@ -274,6 +289,7 @@ class TurnMachine:
         self._for_words_ms = self._run_ms if confirmed else 0.0
         self._run_ms = 0.0
         self._extended = False
+        self._finished = None
         out.append(SpeechPaused(now))
         self._weigh()
 
@@ -308,6 +324,8 @@ class TurnMachine:
         settings = self.settings
         threshold = settings.silence_threshold_ms
         wish = self._endpoint(self._text, self._final) if self._endpoint and self._text.strip() else None
+        if self._finished is not None:
+            wish = joined(wish, by_sound(self._finished, threshold), threshold)
         self._wanted = Endpoint(threshold)
         if wish is None or wish.silence_ms == threshold:
             return
@@ -325,7 +343,10 @@ class TurnMachine:
     def _enough(self) -> bool:
         """Whether enough was said for a turn."""
         settings = self.settings
-        return self._speech_ms >= max(settings.min_speech_ms, settings.response_min_speech_ms)
+        least = max(settings.min_speech_ms, settings.response_min_speech_ms)
+        if self._while_thinking and self._over_agent_words is None:
+            least = max(least, settings.barge_confirm_ms)  # nobody has words: "mhm" is told by its length
+        return self._speech_ms >= least
 
     def _end_of_speech(self, now: float) -> list[Decision]:
         if not self._enough():
@@ -403,6 +424,24 @@ class TurnMachine:
             self._pausing(now - self._last_voice, now) if self._state is _State.PAUSING else self._decide(now)
         )
         return [*out, *self._foresee()]
+
+    def sounded(self, probability: float, now: float) -> list[Decision]:
+        """How likely the speaker has finished, by the sound up to the newest SpeechPaused.
+
+        Counts while that pause lasts and its turn is not being decided; what comes late, or from before speech went on,
+        changes nothing. A shorter silence than is set also needs final words.
+
+        Args:
+            probability: 0..1.
+        """
+        if self._state is not _State.PAUSING:
+            return []
+        self._finished = probability
+        self._weigh()
+        out = self._pausing(now - self._last_voice, now)
+        if self._wanted.silence_ms > self.settings.silence_threshold_ms:
+            out = [*self._withdraw(), *out]  # a reply begun on the words alone was begun too soon
+        return out
 
     def _foresee(self) -> list[Decision]:
         """A LikelyEnd where the words are final, enough, and look complete to somebody who knows."""
