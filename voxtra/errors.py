@@ -34,6 +34,7 @@ VoxtraError
 │   └── StorageError              a recording could not be stored where it belongs
 ├── TokenError                    a token of the audio bridge is not good
 ├── RelayError                    the audio bridge could not be set up
+├── VoiceError                    voxtra.voice: what was asked of an engine elsewhere could not be had
 └── ProviderError                 a speech provider failed
     ├── STTError
     ├── TTSError

@@ -194,3 +194,49 @@ async def test_a_token_is_of_one_call(asterisk: PrivateAsterisk) -> None:
         for call, phone in ((one, far), (two, other)):
             await aside(call.hangup)
             await phone.ended()
+
+
+@pytest.mark.proves("a broken connection is made again, with its tracks")
+@pytest.mark.parametrize("transport", ["quic", "websocket"])
+async def test_the_relay_goes_and_comes_back_elsewhere(asterisk: PrivateAsterisk, transport: str) -> None:
+    async with served(asterisk) as it:
+        call, far = await it.answered()
+        tapped = Tapped(form=PCM)
+        bridge = await aside(
+            it.v.audio_bridge.attach, call.sid, on_uplink=tapped, codec="pcm16", sample_rate=16000,
+            transport=transport,
+        )  # fmt: skip
+        await until(lambda: tapped.frames)
+        relay = it.rig.app.api.relay  # type: ignore[union-attr]
+        await relay.close()
+        await relay.start()
+        await until(lambda: bridge.reconnected, timeout=30)
+        heard = len(tapped.frames)
+        far.play(tone(440, 3))
+        bridge.publish_downlink(tone(700, 2, 16000))
+        await hears(far, 700)
+        await until(lambda: share(tapped.pcm(heard), 440, 16000) > 0.6)
+        assert not bridge.closed
+        await aside(bridge.close)
+        await aside(call.hangup)
+        await far.ended()
+
+
+@pytest.mark.proves("dropping the last reference closes both tracks")
+@pytest.mark.parametrize("transport", ["quic", "websocket"])
+async def test_dropping_the_last_reference(asterisk: PrivateAsterisk, transport: str) -> None:
+    async with served(asterisk) as it:
+        call, far = await it.answered()
+        tapped = Tapped(form=PCM)
+        bridge = await aside(
+            it.v.audio_bridge.attach, call.sid, on_uplink=tapped, codec="pcm16", sample_rate=16000,
+            transport=transport,
+        )  # fmt: skip
+        await until(lambda: tapped.frames)
+        relay = it.rig.app.api.relay  # type: ignore[union-attr]
+        assert relay.stats.attached == 1
+        del bridge
+        await until(lambda: relay.stats.attached == 0, timeout=5)
+        assert (await aside(call.refresh)).status == "in_progress"
+        await aside(call.hangup)
+        await far.ended()
