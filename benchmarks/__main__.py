@@ -16,7 +16,22 @@ from benchmarks.report import Figure, headlines, machine, progress, table, versi
 from voxtra.errors import VoxtraError
 from voxtra.testing.asterisk_config import find_asterisk
 
-NAMES = ("frame", "calls", "control", "core", "path", "relay", "faults", "flush", "greeting", "memory", "short", "spool", "turns")
+NAMES = (
+    "frame",
+    "calls",
+    "control",
+    "core",
+    "ending",
+    "path",
+    "relay",
+    "faults",
+    "flush",
+    "greeting",
+    "memory",
+    "short",
+    "spool",
+    "turns",
+)
 RESULTS = Path("build/bench/results.json")
 
 

@@ -76,6 +76,10 @@ class Scene:
     guard: bool = True
     stt: Callable[[bytes], str] | None = None
     stt_ms: float = 150.0
+    partial_ms: float = 700.0
+    """A partial transcript after each so much speech over the agent."""
+    ending: Callable[[bytes], float] | None = None
+    """Hears whether the caller has finished, and takes 40 ms for it."""
     length_ms: float = 0.0
     log: list[tuple[float, Decision]] = field(default_factory=list)
     paused_ms: float = 0.0
@@ -118,6 +122,8 @@ class _Run:
         self.sound = bytearray()
         self.collecting = False
         self.due: float | None = None
+        self.partial_at = 0.0
+        self.ending: tuple[float, float] | None = None
 
     def _track(self) -> Any:
         scene = self.scene
@@ -155,6 +161,18 @@ class _Run:
                 self.due = None
                 text = scene.stt(bytes(self.sound)) if scene.stt else "I would like a table please."
                 self._act(self.machine.transcript(text, 0.9, True, now), now)
+            self._partial(now)
+            if self.ending is not None and now >= self.ending[0]:
+                probability, self.ending = self.ending[1], None
+                self._act(self.machine.sounded(probability, now), now)
+
+    def _partial(self, now: float) -> None:
+        """What the recogniser has so far, while it matters: over the agent, which is paused."""
+        length = len(self.sound) * 1000 / RATE / 2
+        if not (self.scene.stt and self.held and self.collecting) or length < self.partial_at:
+            return
+        self.partial_at = length + self.scene.partial_ms
+        self._act(self.machine.transcript(self.scene.stt(bytes(self.sound)), 0.5, False, now), now)
 
     def _send(self, number: int, now: float) -> None:
         if not self.playing:
@@ -194,11 +212,15 @@ class _Run:
             self.scene.log.append((now, decision))
             kind = type(decision).__name__
             if kind in ("SpeechStarted", "SpeechResumed"):
-                self.collecting, self.due = True, None
+                self.collecting, self.due, self.ending = True, None, None
+                if kind == "SpeechStarted":
+                    self.partial_at = self.scene.partial_ms
                 self.sound += b"".join(self.ear)
                 self.ear.clear()
             elif isinstance(decision, SpeechPaused):
                 self.collecting, self.due = False, now + self.scene.stt_ms
+                if self.scene.ending is not None:
+                    self.ending = now + 40, self.scene.ending(bytes(self.sound))
             elif isinstance(decision, Duck):
                 self.held = True
                 self.guard.paused()

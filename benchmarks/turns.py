@@ -21,6 +21,7 @@ from benchmarks.utterances import LONG_TOO, Situation, situations
 from voxtra.media.resample import resample
 from voxtra.speech.hibari import HibariTTS
 from voxtra.speech.silero import SileroVAD
+from voxtra.speech.smart_turn import SmartTurn
 from voxtra.speech.webrtc import WebRTCVAD
 from voxtra.speech.whisper import WhisperSTT
 from voxtra.turns import LISTENING, BargeIn, Duck, TurnDetection, TurnEnded
@@ -47,6 +48,7 @@ class Run:
     vad: str = "silero"
     words: bool = True
     guard: bool = True
+    sound: bool = False
 
 
 RUNS = (
@@ -235,6 +237,14 @@ def _measure(
 ) -> list[list[Outcome]]:
     stt = WhisperSTT()
     known: dict[bytes, str] = {}
+    ended: dict[bytes, float] = {}
+    model = SmartTurn() if any(each.sound for each in runs) else None
+
+    def finished(pcm: bytes) -> float:
+        assert model is not None
+        if pcm not in ended:
+            ended[pcm] = model._ask(pcm, RATE)
+        return ended[pcm]
 
     def hear(pcm: bytes) -> str:
         key = hashlib.blake2b(pcm, digest_size=16).digest()
@@ -243,7 +253,7 @@ def _measure(
         return known[key]
 
     return [
-        [_play(situation, number, sounds, each, hear) for number, situation in enumerate(todo)]
+        [_play(situation, number, sounds, each, hear, finished) for number, situation in enumerate(todo)]
         for each in runs
     ]
 
@@ -259,6 +269,7 @@ def _play(
     sounds: dict[tuple[str, int], bytes],
     each: Run,
     hear: Callable[[bytes], str],
+    finished: Callable[[bytes], float],
 ) -> Outcome:
     caller, at = [], situation.at_ms
     began = last_began = ended = at
@@ -280,7 +291,7 @@ def _play(
     agent = np.frombuffer(sounds[situation.asked, 0], "<i2").astype(np.float32) if over else None
     scene = Scene(
         each.settings, _vad(each.vad), caller, agent, situation.asked, line,
-        rules=each.words, guard=each.guard, stt=hear,
+        rules=each.words, guard=each.guard, stt=hear, ending=finished if each.sound else None,
     ).run()  # fmt: skip
     return _judge(situation, scene, began, last_began, ended)
 
