@@ -22,6 +22,8 @@ log = logging.getLogger("voxtra.agent")
 
 OWN = ""
 """Stands for the reply of words that are not the model's."""
+BEFORE = "before "
+"""What names begin with that a connection gave which is lost."""
 MAX_PAST = 16
 """Utterances that were heard and whose words may still come."""
 
@@ -97,6 +99,19 @@ class Playing:
     def of(self, reply: str) -> list[Spoken]:
         """The utterances of a reply that are not over."""
         return [spoken for spoken in self._live.values() if spoken.reply == reply]
+
+    def reconnected(self) -> str:
+        """Another connection names its utterances anew, maybe alike: those there are get other names.
+
+        Returns what these begin with, names of replies too.
+        """
+        self._past.clear()
+        mark = f"{BEFORE}{next(self._own)} "
+        for spoken in self._live.values():
+            if spoken.reply != OWN and not spoken.reply.startswith(BEFORE):
+                spoken.item, spoken.reply = mark + spoken.item, mark + spoken.reply
+        self._live = OrderedDict((spoken.item, spoken) for spoken in self._live.values())
+        return mark
 
     def audio(self, reply: str, item: str, pcm: bytes, rate: int, *, interruptible: bool) -> None:
         """The next sound of an utterance."""
@@ -244,7 +259,7 @@ class Playing:
                 history[:] = [each for each in history if each is not spoken.message]
             self._live.pop(spoken.item, None)
             self._past[spoken.item] = spoken
-            if spoken.reply != OWN:
+            if spoken.reply != OWN and not spoken.reply.startswith(BEFORE):
                 out.append((spoken.item, self._line.ms(played)))
         while len(self._past) > MAX_PAST:
             self._past.popitem(last=False)

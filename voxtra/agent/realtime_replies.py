@@ -7,7 +7,7 @@ import itertools
 
 from voxtra.agent.client import AgentClient
 from voxtra.agent.mouth import SayResult
-from voxtra.agent.realtime_playing import Playing
+from voxtra.agent.realtime_playing import BEFORE, Playing
 from voxtra.agent.realtime_reply import Reply, Say
 from voxtra.agent.realtime_tools import ToolRuns
 from voxtra.events import AgentResponseEvent
@@ -128,6 +128,11 @@ class Replies:
         for reply in lost:
             self._close(reply.name, reply)
         self.live.clear()
+        mark = self._playing.reconnected()
+        for say in self.says.values():
+            say.reply = _marked(say.reply, mark)
+        for reply in {id(each): each for each in [*lost, *self._tools.of.values()]}.values():
+            reply.name = _marked(reply.name, mark)
         return lost
 
     def close(self) -> None:
@@ -135,6 +140,10 @@ class Replies:
         for reply in self.live.values():
             for _, task in reply.tools:
                 task.cancel()
+
+
+def _marked(name: str, mark: str) -> str:
+    return mark + name if name and not name.startswith(BEFORE) else name
 
 
 def response_event(reply: Reply, event: ReplyEnded) -> AgentResponseEvent:

@@ -11,14 +11,15 @@ from contextlib import aclosing
 from typing import Any, TypeVar, cast, overload
 
 from voxtra.errors import ConfigurationError, LLMError, ProviderError, TTSError, VoxtraError
-from voxtra.speech.base import LLM, STT, TTS, LLMEvent, Provider, Speech
+from voxtra.speech.base import LLM, STT, TTS, LLMEvent, Provider, Speech, SpeechToSpeech
+from voxtra.speech.fallback_realtime import FallbackRealtime
 from voxtra.speech.fallback_stt import FallbackSTT
 from voxtra.speech.standbys import Standby, Standbys, all_failed
 from voxtra.types import Message
 
 P = TypeVar("P")
 
-FIRST_RESULT_S: dict[type[Provider], float] = {STT: 2.0, TTS: 2.0, LLM: 4.0}
+FIRST_RESULT_S: dict[type[Provider], float] = {STT: 2.0, TTS: 2.0, LLM: 4.0, SpeechToSpeech: 5.0}
 """Longest wait for a provider's first result before the next is asked, in s."""
 
 
@@ -34,39 +35,54 @@ def Fallback(
 def Fallback(
     *providers: LLM, first_result_s: float | None = ..., retry_s: float = ..., longest_retry_s: float = ...
 ) -> FallbackLLM: ...
+@overload
+def Fallback(
+    *providers: SpeechToSpeech,
+    first_result_s: float | None = ...,
+    retry_s: float = ...,
+    longest_retry_s: float = ...,
+) -> FallbackRealtime: ...
 def Fallback(
     *providers: Provider,
     first_result_s: float | None = None,
     retry_s: float = 5.0,
     longest_retry_s: float = 300.0,
-) -> FallbackSTT | FallbackTTS | FallbackLLM:
+) -> FallbackSTT | FallbackTTS | FallbackLLM | FallbackRealtime:
     """Providers of one kind as one: the first is asked; the next when it fails or is too slow.
 
     One that failed is left alone for ``retry_s``, then for longer and longer, and tried again in the
     background. Each failure is logged, and counted in ``failures``.
 
     Args:
-        providers: STT, TTS or LLM, all of one kind, in the order in which they are wanted.
+        providers: STT, TTS, LLM or SpeechToSpeech, all of one kind, in the order in which they are wanted.
         first_result_s: longest wait for a provider's first result (the final transcript after a pause, the
-            first sound, the first token), in s; None: 2 for STT and TTS, 4 for LLM.
+            first sound, the first token; the connection and the first of a reply), in s; None: 2 for STT and TTS, 4 for
+            LLM, 5 for SpeechToSpeech.
         retry_s: how long a provider that failed is left alone at first, in s.
         longest_retry_s: how long at most, in s.
 
     Raises:
-        ConfigurationError: there is no provider, or they are of several kinds.
+        ConfigurationError: there is no provider, or they are of several kinds, or can't follow each other.
     """
-    for kind, make in ((STT, FallbackSTT), (TTS, FallbackTTS), (LLM, FallbackLLM)):
+    kinds: tuple[tuple[type[Provider], Any], ...] = (
+        (STT, FallbackSTT),
+        (TTS, FallbackTTS),
+        (LLM, FallbackLLM),
+        (SpeechToSpeech, FallbackRealtime),
+    )
+    for kind, make in kinds:
         if providers and all(isinstance(provider, kind) for provider in providers):
             limit = FIRST_RESULT_S[kind] if first_result_s is None else first_result_s
             if limit <= 0:
                 raise ConfigurationError(f"Fallback: first_result_s = {limit}: it must be above 0")
-            build = cast(Any, make)
-            made: FallbackSTT | FallbackTTS | FallbackLLM = build(
+            made: FallbackSTT | FallbackTTS | FallbackLLM | FallbackRealtime = make(
                 providers, first_result_s=limit, retry_s=retry_s, longest_retry_s=longest_retry_s
             )
             return made
-    kinds = ", ".join(type(provider).__name__ for provider in providers) or "none"
-    raise ConfigurationError(f"Fallback takes providers of one kind, STT, TTS or LLM; it was given {kinds}")
+    given = ", ".join(type(provider).__name__ for provider in providers) or "none"
+    raise ConfigurationError(
+        f"Fallback takes providers of one kind, STT, TTS, LLM or SpeechToSpeech; it was given {given}"
+    )
 
 
 async def first_in_time(

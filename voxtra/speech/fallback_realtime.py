@@ -1,0 +1,210 @@
+"""Several models that hear and speak as one: the next takes over the conversation when one fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from voxtra.errors import ConfigurationError, LLMError, VoxtraError
+from voxtra.speech.base import (
+    ReplyAudio,
+    ReplyEnded,
+    ReplyText,
+    ReplyToolCall,
+    SpeechEvent,
+    SpeechStream,
+    SpeechToSpeech,
+    StreamLost,
+)
+from voxtra.speech.standbys import Standby, Standbys, all_failed
+from voxtra.types import Message
+
+
+class FallbackRealtime(SpeechToSpeech):
+    """Several models as one; made by :func:`voxtra.speech.fallback.Fallback`.
+
+    A conversation stays with one model until that fails: it can't be reached, breaks off, refuses a reply, or says
+    nothing of one within ``first_result_s``. That ends the stream (:class:`~voxtra.speech.base.StreamLost`), and the
+    conversation is opened anew, with what was said so far, at the next.
+
+    Attributes:
+        failures: how often each provider failed, by name.
+
+    Raises:
+        ConfigurationError: some end turns themselves and some do not: they need different sound.
+    """
+
+    def __init__(
+        self,
+        providers: Sequence[SpeechToSpeech],
+        *,
+        first_result_s: float,
+        retry_s: float,
+        longest_retry_s: float,
+    ) -> None:
+        if len({provider.ends_turns for provider in providers}) > 1:
+            both = ", ".join(
+                f"{p.name} {'ends' if p.ends_turns else 'does not end'} turns" for p in providers
+            )
+            raise ConfigurationError(
+                f"Fallback: {both}: give all of them the same turn_detection, 'local' say"
+            )
+        self.ends_turns = providers[0].ends_turns
+        self.first_result_s = first_result_s
+        self.standbys: Standbys[SpeechToSpeech] = Standbys(
+            providers, self._probe, retry_s=retry_s, longest_retry_s=longest_retry_s
+        )
+        self.name = " > ".join(standby.name for standby in self.standbys.all)
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How often each provider failed, by name."""
+        return self.standbys.failures
+
+    async def warm_up(self) -> None:
+        """Warm up all."""
+        await self.standbys.warm_up()
+
+    async def close(self) -> None:
+        """Close all."""
+        await self.standbys.close()
+
+    async def open(
+        self,
+        *,
+        rate: int,
+        codec: str,
+        on_event: Callable[[SpeechEvent], None],
+        instructions: str = "",
+        tools: Sequence[dict[str, Any]] = (),
+        history: Sequence[Message] = (),
+        language: str | None = None,
+    ) -> SpeechStream:
+        """A conversation with the first that works; see :meth:`voxtra.speech.base.SpeechToSpeech.open`.
+
+        Raises:
+            LLMError: nobody could.
+        """
+        problems: list[tuple[str, Exception]] = []
+        for standby in self.standbys.order():
+            watched = _Watched(self, standby, on_event)
+            try:
+                async with asyncio.timeout(self.first_result_s):
+                    watched.inner = await standby.provider.open(
+                        rate=rate,
+                        codec=codec,
+                        on_event=watched.event,
+                        instructions=instructions,
+                        tools=tools,
+                        history=history,
+                        language=language,
+                    )
+            except TimeoutError:
+                error = LLMError(f"{standby.name}: no connection within {self.first_result_s:g} s")
+                self.standbys.failed(standby, error)
+                problems.append((standby.name, error))
+            except VoxtraError as problem:
+                self.standbys.failed(standby, problem)
+                problems.append((standby.name, problem))
+            else:
+                watched.rate = watched.inner.rate
+                return watched
+        raise all_failed(LLMError, problems)
+
+    async def _probe(self, provider: SpeechToSpeech) -> None:
+        """It can be reached."""
+        try:
+            async with asyncio.timeout(self.first_result_s):
+                stream = await provider.open(rate=8000, codec="ulaw", on_event=lambda event: None)
+        except TimeoutError:
+            raise LLMError(f"{provider.name}: no connection within {self.first_result_s:g} s") from None
+        await stream.close()
+
+
+class _Watched(SpeechStream):
+    """One call's stream, and whether its provider keeps up."""
+
+    inner: SpeechStream
+
+    def __init__(
+        self,
+        of: FallbackRealtime,
+        standby: Standby[SpeechToSpeech],
+        tell: Callable[[SpeechEvent], None],
+    ) -> None:
+        self._of = of
+        self._standby = standby
+        self._tell = tell
+        self._asked = 0
+        self._begun = False  # something of the reply under way has come
+        self._over = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def event(self, event: SpeechEvent) -> None:
+        """What the provider says."""
+        if self._over:
+            return
+        if isinstance(event, StreamLost):
+            self._lose(event.error)
+            return
+        if isinstance(event, ReplyEnded):
+            if event.reason == "failed" and self._another():
+                self._lose(LLMError(f"{self._standby.name}: a reply failed: {event.detail}"))
+                return
+            self._asked, self._begun = max(0, self._asked - 1), False
+        elif isinstance(event, ReplyAudio | ReplyText | ReplyToolCall) and not self._begun:
+            self._begun = True
+            self._of.standbys.worked(self._standby)
+        self._watch()
+        self._tell(event)
+
+    def _another(self) -> bool:
+        return any(each is not self._standby and not each.down for each in self._of.standbys.all)
+
+    def _watch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._asked and not self._begun and not self._over:
+            self._timer = asyncio.get_running_loop().call_later(self._of.first_result_s, self._late)
+
+    def _late(self) -> None:
+        limit = self._of.first_result_s
+        self._lose(LLMError(f"{self._standby.name}: no word of a reply within {limit:g} s"))
+
+    def _lose(self, error: LLMError) -> None:
+        self._over = True
+        self._watch()
+        self._of.standbys.failed(self._standby, error)
+        self._tell(StreamLost(error))
+
+    def push(self, pcm: bytes) -> None:
+        self.inner.push(pcm)
+
+    def commit(self) -> None:
+        self.inner.commit()
+
+    def clear(self) -> None:
+        self.inner.clear()
+
+    def respond(self, instructions: str = "", *, tag: str = "") -> None:
+        self._asked += 1
+        self._watch()
+        self.inner.respond(instructions, tag=tag)
+
+    def add_tool_result(self, tool_id: str, content: str) -> None:
+        self.inner.add_tool_result(tool_id, content)
+
+    def cancel(self) -> None:
+        self._asked, self._begun = 0, False
+        self._watch()
+        self.inner.cancel()
+
+    def truncate(self, item: str, heard_ms: int) -> None:
+        self.inner.truncate(item, heard_ms)
+
+    async def close(self) -> None:
+        self._over = True
+        self._watch()
+        await self.inner.close()
