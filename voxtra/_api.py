@@ -56,6 +56,11 @@ class ApiTrunk(Settings):
             raise ValueError("transfer: refer needs refer_to, like 'sip:{number}@carrier.example'")
         return self
 
+    @property
+    def costly(self) -> bool:
+        """Whether a destination that names them lets premium numbers and the like through."""
+        return True
+
     def dial(self, number: str) -> str:
         """The endpoint of an E.164 number: ``"PJSIP/+442071838750@carrier"``."""
         return self.endpoint.replace("{number}", e164(number)).replace("{digits}", number[1:])

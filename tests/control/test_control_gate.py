@@ -18,6 +18,8 @@ class Trunk:
     destinations: tuple[str, ...] = ("GB", "+1555")
     caller_ids: tuple[str, ...] = ("+15558675309", "+4420*")
     channels: int = 100
+    org: str | None = None
+    costly: bool = True
 
 
 class Clock:
@@ -51,6 +53,8 @@ def test_allowed(to: str, rules: list[str]) -> None:
     ("+881612345678", ["+881"], "satellite", "FORBIDDEN"),
     ("+15551234567", ["US", "+1", "*"], "no such number", "FORBIDDEN"),
     ("+4411", ["GB"], "too short", "BAD_REQUEST"),
+    ("+112125551234", ["US", "*"], r"should be '\+12125551234'", "BAD_REQUEST"),  # judged without its second 1
+    ("+4402079460018", ["GB"], r"should be '\+442079460018'", "BAD_REQUEST"),
     ("+44207946001899", ["GB"], "too short or too long", "BAD_REQUEST"),
     ("+999123456789", ["*"], "to =", "BAD_REQUEST"),
     ("911", ["*"], "to =", "BAD_REQUEST"),
@@ -112,6 +116,22 @@ def test_at_once_on_a_trunk() -> None:
         door.admit("b", Trunk(channels=1), LONDON, "+15558675309")
     only.release()
     door.admit("b", Trunk(channels=1), LONDON, "+15558675309")
+
+
+def test_trunks_of_one_name_are_two_where_two_organisations_have_them() -> None:
+    door = gate()
+    door.admit("a", Trunk(channels=1, org="a"), LONDON, "+15558675309")
+    door.admit("b", Trunk(channels=1, org="b"), LONDON, "+15558675309")
+    with pytest.raises(Denied, match="has its 1 calls"):
+        door.admit("b", Trunk(channels=1, org="b"), LONDON, "+15558675309")
+
+
+def test_what_is_costly_is_named_by_who_pays() -> None:
+    lent = Trunk(destinations=("+1900", "+1555", "+4420"), costly=False)
+    for costly in ("+19005551234", "+15551234567"):
+        with pytest.raises(Denied, match="premium|no such number"):
+            gate().admit("a", lent, costly, "+15558675309")
+    gate().admit("a", lent, LONDON, "+15558675309")
 
 
 def test_new_calls_a_second() -> None:

@@ -125,7 +125,7 @@ class CallDesk:
         except NotConnectedError as error:
             admission.release()
             raise Denied(str(error), "SERVICE_UNAVAILABLE", retry_after=CONNECT_AGAIN_S) from None
-        except VoxtraError:
+        except BaseException:
             admission.release()
             raise
         running = self._take(call, session, admission)
@@ -186,7 +186,11 @@ class CallDesk:
 
     async def around(self, session: CallSession, run: Callable[[CallSession], Awaitable[None]]) -> None:
         """Middleware: an inbound call is a call of ours too, and may be taken over."""
-        owner, trunk = self.trunks.by_number(session.called_number) or (None, None)
+        leg = session._leg
+        came = self.trunks.by_number(
+            session.called_number, leg.channel.name, leg.entered.result().args if leg.entered.done() else ()
+        )
+        owner, trunk = came or (None, None)
         data: Mapping[str, Any] = session.metadata
         org = data.get("org") or owner or self._org
         if org is None:

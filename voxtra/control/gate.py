@@ -77,6 +77,14 @@ class TrunkRules(Protocol):
     def channels(self) -> int:
         """Calls at once."""
 
+    @property
+    def org(self) -> str | None:
+        """Whose it is, None = everybody's: two organisations may each have a trunk of one name."""
+
+    @property
+    def costly(self) -> bool:
+        """Whether a rule that names them lets premium numbers and the like through."""
+
 
 @dataclass(slots=True, frozen=True)
 class Caps:
@@ -113,8 +121,11 @@ def check_rule(rule: str) -> str:
     )
 
 
-def check_destination(to: str, rules: Sequence[str]) -> None:
+def check_destination(to: str, rules: Sequence[str], *, costly: bool = True) -> None:
     """Whether ``to`` (E.164) may be called.
+
+    Args:
+        costly: whether a prefix that names them lets premium numbers and the like through.
 
     Raises:
         Denied: BAD_REQUEST when it is no number, FORBIDDEN when no rule allows it.
@@ -126,13 +137,19 @@ def check_destination(to: str, rules: Sequence[str]) -> None:
     if not phonenumbers.is_possible_number(number):
         raise Denied(f"to = {to!r}: too short or too long for its country", "BAD_REQUEST", field="to")
     country = f"+{number.country_code}"
-    if any(rule.startswith("+") and len(rule) > len(country) and to.startswith(rule) for rule in rules):
+    if costly and any(
+        rule.startswith("+") and len(rule) > len(country) and to.startswith(rule) for rule in rules
+    ):
         return  # named on purpose
     region = phonenumbers.region_code_for_number(number)
     if not any(rule in ("*", region) or (rule.startswith("+") and to.startswith(rule)) for rule in rules):
         raise Denied(f"to = {to!r}: the trunk's destinations don't allow it", field="to")
     if why := _why_not(number):
-        raise Denied(f"to = {to!r}: {why}; a destination like {to[:-4]!r} would allow it", field="to")
+        hint = f"; a destination like {to[:-4]!r} would allow it" if costly else ""
+        raise Denied(f"to = {to!r}: {why}{hint}", field="to")
+    plain = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if plain != to:  # judged without a prefix that would be dialled: who knows where that leads
+        raise Denied(f"to = {to!r}: should be {plain!r}", "BAD_REQUEST", field="to")
 
 
 def _why_not(number: Any) -> str:
@@ -166,7 +183,7 @@ class Admission:
     """A call let through. ``release`` it when the call has ended; twice is as good as once."""
 
     org: str
-    trunk: str
+    trunk: tuple[str | None, str]
     began: float
     longest_s: float
     """The call is to be hung up after so long."""
@@ -196,7 +213,7 @@ class Gate:
         self._orgs = orgs or {}
         self._clock = clock
         self._accounts: dict[str, _Account] = {}
-        self._trunks: dict[str, int] = {}
+        self._trunks: dict[tuple[str | None, str], int] = {}
 
     def admit(self, org: str, trunk: TrunkRules, to: str, from_: str) -> Admission:
         """Let one call (or one transfer's new leg) of ``org`` through.
@@ -204,7 +221,7 @@ class Gate:
         Raises:
             Denied: naming the field, or the cap and when to come again.
         """
-        check_destination(to, trunk.destinations)
+        check_destination(to, trunk.destinations, costly=trunk.costly)
         if not any(
             from_ == own or (own.endswith("*") and from_.startswith(own[:-1])) for own in trunk.caller_ids
         ):
@@ -213,15 +230,16 @@ class Gate:
         now = self._clock()
         account = self._accounts.setdefault(org, _Account(_burst(caps), now))
         self._check_caps(caps, account, now)
-        if self._trunks.get(trunk.id, 0) >= trunk.channels:
+        name = trunk.org, trunk.id
+        if self._trunks.get(name, 0) >= trunk.channels:
             raise Denied(
                 f"trunk {trunk.id} has its {trunk.channels} calls already", "TOO_MANY_REQUESTS", retry_after=5
             )
         self._take_token(caps, account, now)  # last: a call refused for another reason costs none
         left = caps.minutes_per_day * 60 - account.seconds(now)
-        admission = Admission(org, trunk.id, now, min(caps.minutes_per_call * 60, left), self)
+        admission = Admission(org, name, now, min(caps.minutes_per_call * 60, left), self)
         account.live.add(admission)
-        self._trunks[trunk.id] = self._trunks.get(trunk.id, 0) + 1
+        self._trunks[name] = self._trunks.get(name, 0) + 1
         return admission
 
     def _check_caps(self, caps: Caps, account: _Account, now: float) -> None:
@@ -253,6 +271,8 @@ class Gate:
             seconds += account.used.pop()[1]
         account.used.append((now, seconds))
         self._trunks[admission.trunk] -= 1
+        if not self._trunks[admission.trunk]:
+            del self._trunks[admission.trunk]
 
 
 def _burst(caps: Caps) -> float:

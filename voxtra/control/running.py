@@ -68,6 +68,9 @@ class Running:
 
     def bound(self, admission: Admission) -> None:
         """It goes on at the cost of ``admission``, and no longer than that allows."""
+        if self._ended:  # it went by REFER, or was hung up this moment: nothing would give the place back
+            admission.release()
+            return
         self._admissions.append(admission)
         loop = asyncio.get_running_loop()
         until = loop.time() + admission.longest_s

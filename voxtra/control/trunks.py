@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,15 @@ log = logging.getLogger("voxtra.control")
 
 MAX_TRUNKS = 100
 """Trunks that one organisation may make."""
+
+
+class _LentTrunk(ApiTrunk):
+    """An organisation's own, over an endpoint that the server's owner pays for."""
+
+    @property
+    def costly(self) -> bool:
+        """As of ApiTrunk: what is costly is the owner's to name, not the organisation's."""
+        return False
 
 
 class Trunks:
@@ -87,16 +96,35 @@ class Trunks:
         own = self._own.get((org, identifier))
         return _row(own) if own is not None else _given_row(self.find(org, identifier))
 
-    def by_number(self, number: str) -> tuple[str | None, ApiTrunk] | None:
-        """Whose trunk calls to ``number`` come in by, with or without its ``+``; and which."""
-        digits = number.removeprefix("+")
+    def by_number(
+        self, number: str, channel: str, args: Sequence[str] = ()
+    ) -> tuple[str | None, ApiTrunk] | None:
+        """Whose trunk calls to ``number`` come in by, with or without its ``+``; and which.
+
+        What an organisation says of its numbers goes for calls by its own endpoint, or through its own dialplan
+        (where carriers are shared, Asterisk takes one endpoint's calls for another's): else it could name, and
+        hear, another's.
+
+        Args:
+            channel: name of the channel that came, ``PJSIP/<endpoint>-<number>``.
+            args: what the dialplan gave with it.
+        """
+        trunk = self._given_with(number)
+        if trunk is not None:
+            return trunk.org, trunk
         for (org, _), own in self._own.items():
-            if any(each.removeprefix("+") == digits for each in own.numbers):
+            by = channel.startswith(f"PJSIP/{_endpoint(org, own)}-")
+            if (by or _tenant_id(org, own.id) in args) and any(
+                _digits(each) == _digits(number) for each in own.numbers
+            ):
                 return org, self._dialled(org, own)
-        for trunk in self._given.values():
-            if any(each.removeprefix("+") == digits for each in trunk.numbers):
-                return trunk.org, trunk
         return None
+
+    def _given_with(self, number: str) -> ApiTrunk | None:
+        """The trunk of the settings that has this number."""
+        digits = _digits(number)
+        found = (t for t in self._given.values() if any(_digits(each) == digits for each in t.numbers))
+        return next(found, None)
 
     # ---- changing
 
@@ -165,18 +193,22 @@ class Trunks:
                 check_rule(rule)
             except ConfigurationError as error:
                 raise Denied(str(error), "BAD_REQUEST", field="destinations") from None
+        others = {
+            _digits(number)
+            for (owner, _), own in self._own.items() if (owner, own.id) != (org, trunk.id)
+            for number in own.numbers
+        }  # fmt: skip
         for number in trunk.numbers:
-            taken = self.by_number(number)
-            if taken is not None and (taken[0], taken[1].id) != (org, trunk.id):
+            if _digits(number) in others or self._given_with(number) is not None:
                 raise Denied(f"numbers: {number} comes in by another trunk", "CONFLICT", field="numbers")
 
     # ---- Asterisk
 
     def _dialled(self, org: str, own: NewTrunk) -> ApiTrunk:
-        name = own.endpoint or f"{_tenant_id(org, own.id)}_trunk"
-        return ApiTrunk(
+        kind = _LentTrunk if own.endpoint else ApiTrunk
+        return kind(
             id=own.id,
-            endpoint=f"PJSIP/{{number}}@{name}",
+            endpoint=f"PJSIP/{{number}}@{_endpoint(org, own)}",
             org=org,
             caller_ids=list(own.caller_ids),
             destinations=list(own.destinations),
@@ -204,6 +236,15 @@ class Trunks:
         if self._file is not None:
             rows = [{"org": org, "trunk": trunk.stored()} for (org, _), trunk in self._own.items()]
             await asyncio.to_thread(_write, self._file, json.dumps({"trunks": rows}, indent=2))
+
+
+def _digits(number: str) -> str:
+    return number.removeprefix("+")
+
+
+def _endpoint(org: str, own: NewTrunk) -> str:
+    """Asterisk's name for where its calls go, and come from."""
+    return own.endpoint or f"{_tenant_id(org, own.id)}_trunk"
 
 
 def _tenant_id(org: str, identifier: str) -> str:
