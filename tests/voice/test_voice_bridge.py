@@ -328,3 +328,10 @@ def test_a_relay_elsewhere(engine: FakeEngine) -> None:
         bridge = v.audio_bridge.attach(SID)
         assert len(engine.sockets) == 1
         bridge.close()
+
+
+def test_the_documents_default_is_where_the_engine_says(engine: FakeEngine) -> None:
+    with Voice(base_url=engine.url, api_key=KEY, org_id=ORG) as v:
+        assert v.relay_host == "relay.clutchcall.dev"
+        v.audio_bridge.attach(SID).close()
+        assert len(engine.sockets) == 1

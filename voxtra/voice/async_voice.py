@@ -11,6 +11,7 @@ from voxtra.voice import snapshot
 from voxtra.voice.arguments import Agent, checked
 from voxtra.voice.bridging import Attaching, Hearer, OnFrame, check_callback, check_role
 from voxtra.voice.delivery import EVENTS, FRAMES, TaskDelivery
+from voxtra.voice.dialer import RELAY_HOST
 from voxtra.voice.events import Follower, Listener, check_listener, event_name
 from voxtra.voice.http import TIMEOUT_S, Http
 from voxtra.voice.link import Transport
@@ -27,7 +28,8 @@ class AsyncVoice:
         base_url: the engine's address, http or https; a trailing slash is stripped.
         api_key: a key made by ``voxtra keys create``.
         org_id: the organisation.
-        relay_host: ``host`` or ``host:port`` of the relay, where it isn't where the engine says it is.
+        relay_host: ``host`` or ``host:port`` of the relay, where it isn't where the engine says it is;
+            the default is the documents', and means where the engine says.
         timeout_s: of one operation, tries included.
 
     Raises:
@@ -36,7 +38,13 @@ class AsyncVoice:
 
     @checked
     def __init__(
-        self, *, base_url: str, api_key: str, org_id: str, relay_host: str = "", timeout_s: float = TIMEOUT_S
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        org_id: str,
+        relay_host: str = RELAY_HOST,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._http = Http(base_url, api_key, org_id, timeout_s)
         self.relay_host = relay_host

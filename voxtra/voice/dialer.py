@@ -17,6 +17,9 @@ from voxtra.wire import AudioFormat, BridgeGrant, BridgeToken
 
 log = logging.getLogger("voxtra.voice")
 
+RELAY_HOST = "relay.clutchcall.dev"
+"""The documents' default for ``relay_host``. Here it means: where the engine says."""
+
 
 class Dialer:
     """Makes links for one bridge, each with a token of its own.
@@ -26,14 +29,19 @@ class Dialer:
         request: which call, in which role.
         fmt: how frames are coded, both ways.
         transport: which way, see :data:`~voxtra.voice.link.Transport`.
-        relay_host: ``host`` or ``host:port`` to use instead of what the engine says; "" = the engine's.
+        relay_host: ``host`` or ``host:port`` to use instead of what the engine says; "" or ``RELAY_HOST`` = its own.
 
     Raises:
         VoiceError: BAD_ARGUMENT: no such transport, or moq-rs is not installed for ``quic``.
     """
 
     def __init__(
-        self, http: Http, request: BridgeToken, fmt: AudioFormat, transport: Transport, relay_host: str = ""
+        self,
+        http: Http,
+        request: BridgeToken,
+        fmt: AudioFormat,
+        transport: Transport,
+        relay_host: str = RELAY_HOST,
     ) -> None:
         if transport not in ("auto", "quic", "websocket"):
             raise bad_argument(
@@ -48,7 +56,7 @@ class Dialer:
         self._http = http
         self._request = request
         self._fmt = fmt
-        self._relay_host = relay_host
+        self._relay_host = "" if relay_host == RELAY_HOST else relay_host
 
     async def __call__(self) -> Link:
         """One link.

@@ -11,6 +11,7 @@ from voxtra.voice.arguments import Agent, checked
 from voxtra.voice.bridge import AudioBridge
 from voxtra.voice.bridging import Attaching, OnFrame
 from voxtra.voice.delivery import EVENTS, ThreadDelivery
+from voxtra.voice.dialer import RELAY_HOST
 from voxtra.voice.events import Follower, Listener, check_listener, event_name
 from voxtra.voice.http import TIMEOUT_S, Http
 from voxtra.voice.link import Transport
@@ -28,7 +29,8 @@ class Voice:
         base_url: the engine's address, http or https; a trailing slash is stripped.
         api_key: a key made by ``voxtra keys create``, with ``voice:*`` scopes.
         org_id: the organisation.
-        relay_host: ``host`` or ``host:port`` of the relay, where it isn't where the engine says it is.
+        relay_host: ``host`` or ``host:port`` of the relay, where it isn't where the engine says it is;
+            the default is the documents', and means where the engine says.
         timeout_s: of one operation, tries included.
 
     Attributes:
@@ -42,7 +44,13 @@ class Voice:
 
     @checked
     def __init__(
-        self, *, base_url: str, api_key: str, org_id: str, relay_host: str = "", timeout_s: float = TIMEOUT_S
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        org_id: str,
+        relay_host: str = RELAY_HOST,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._http = Http(base_url, api_key, org_id, timeout_s)
         self._runner = Runner(self._http.close)
