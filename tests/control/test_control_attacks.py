@@ -9,20 +9,30 @@ import pytest
 from control_rig import FROM, ORG, OTHER, TO, TO2, TRUNK, Client, Serve
 
 from voxtra import CallSession, VoxtraApp
+from voxtra.api import Api
+from voxtra.control.desk import CallDesk
+from voxtra.control.gate import Denied
+from voxtra.control.requests import checked
 from voxtra.control.trunk_models import NewTrunk
 from voxtra.control.trunks import Trunks, _tenant_id
 from voxtra.testing import FakeCall
+from voxtra.wire import Attach
 
 ORDER = {"to": TO, "from": FROM, "trunkId": "trunk_main"}
 
 
+def desk_of(app: VoxtraApp) -> CallDesk:
+    assert isinstance(app.api, Api)
+    return app.api.desk
+
+
 def live_at_the_gate(app: VoxtraApp) -> int:
-    return sum(len(account.live) for account in app.api.desk.gate._accounts.values())  # type: ignore[union-attr]
+    return sum(len(account.live) for account in desk_of(app).gate._accounts.values())
 
 
 async def settled(app: VoxtraApp) -> None:
     async with asyncio.timeout(10):
-        while live_at_the_gate(app) or app.api.desk._busy:  # type: ignore[union-attr]
+        while live_at_the_gate(app) or desk_of(app)._busy:
             await asyncio.sleep(0.02)
 
 
@@ -141,4 +151,25 @@ async def test_a_password_is_one_line_of_pjsip_conf_and_never_told(serve: Serve,
         assert 400 <= reply.status < 500, reply.body
         assert "password" in str(reply.body)
         assert password not in str(reply.body)
-        assert app.api.desk.trunks.rows(ORG)[0].id == "trunk_main"  # type: ignore[union-attr]
+        assert desk_of(app).trunks.rows(ORG)[0].id == "trunk_main"
+
+
+def test_what_is_not_known_is_told_beside_what_is() -> None:
+    for model, given, field, knows in (
+        (Attach, {"orgId": ORG, "sid": "call_0001", "agent": {"voise": "x"}}, "agent.voise", "voice"),
+        (
+            Attach,
+            {
+                "orgId": ORG,
+                "sid": "call_0001",
+                "agent": {"turnDetection": {"type": "silero", "ttsGuardMs": 1}},
+            },
+            "agent.turnDetection.ttsGuardMs",
+            "silenceThresholdMs",
+        ),
+        (NewTrunk, {"id": "x", "account": {"host": "h", "pasword": "x"}}, "account.pasword", "password"),
+    ):
+        with pytest.raises(Denied) as denied:
+            checked(model, given)
+        assert denied.value.field == field
+        assert knows in str(denied.value).partition("there are")[2]

@@ -129,7 +129,7 @@ def test_trunks_of_one_name_are_two_where_two_organisations_have_them() -> None:
 def test_what_is_costly_is_named_by_who_pays() -> None:
     lent = Trunk(destinations=("+1900", "+1555", "+4420"), costly=False)
     for costly in ("+19005551234", "+15551234567"):
-        with pytest.raises(Denied, match="premium|no such number"):
+        with pytest.raises(Denied, match=r"premium|no such number"):
             gate().admit("a", lent, costly, "+15558675309")
     gate().admit("a", lent, LONDON, "+15558675309")
 

@@ -17,7 +17,7 @@ from voxtra.control.call import Call
 from voxtra.control.gate import Admission, Caps, Denied, Gate
 from voxtra.control.running import Running, quietly
 from voxtra.control.trunks import Trunks
-from voxtra.errors import NotConnectedError, VoxtraError
+from voxtra.errors import NotConnectedError
 from voxtra.live import Shared
 from voxtra.registrations import Registered
 from voxtra.session import CallSession

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
@@ -19,7 +19,7 @@ from voxtra.errors import (
     TelephonyConnectionError,
     VoxtraError,
 )
-from voxtra.wire import HTTP_STATUS, ErrorCode
+from voxtra.wire import HTTP_STATUS, AgentSpec, CascadeTurns, ErrorCode, TurnSettings
 
 MAX_BODY = 512 * 1024
 """Bytes of a request's body: an agent described in place may hold 100,000 characters of instructions."""
@@ -28,6 +28,9 @@ BODY_S = 10.0
 """How long a body may take to come."""
 
 M = TypeVar("M", bound=BaseModel)
+_SHAPES: dict[str, type[BaseModel]] = {
+    each.__name__: each for each in (AgentSpec, TurnSettings, CascadeTurns)
+}
 
 
 async def read_json(request: web.Request) -> Any:
@@ -75,6 +78,12 @@ def checked(model: type[M], given: Any) -> M:
 
 def _complaint(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
     details = error.errors(include_url=False)
+    # of turn settings' two shapes the one with a type was meant where there is one
+    plain = any(
+        each["type"] == "missing" and each["loc"][-2:] == ("CascadeTurns", "type") for each in details
+    )
+    other = "CascadeTurns" if plain else "TurnSettings"
+    details = [each for each in details if other not in each["loc"]]
     # of a union every branch complains: the one that got furthest is the one that was meant
     first = next((each for each in details if each["type"] == "extra_forbidden"), None)
     first = first or max(details, key=lambda each: len(each["loc"]))
@@ -86,9 +95,26 @@ def _complaint(error: ValidationError, model: type[BaseModel]) -> tuple[str, str
     if first["type"] == "missing":
         return f"{field} is missing", field
     if first["type"] == "extra_forbidden":
-        known = sorted(info.alias or to_camel(name) for name, info in model.model_fields.items())
+        inner = _inner(model, first["loc"][:-1])
+        known = sorted(info.alias or to_camel(name) for name, info in inner.model_fields.items())
         return f"{field} is not known: there are {', '.join(known)}", field
+    if first["type"] == "model_type":
+        why = "should be an object"
     return (f"{field} = {_shown(first['input'])}: {why}" if field else why), field
+
+
+def _inner(model: type[BaseModel], place: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model that stands at ``place`` in another."""
+    for part in place:
+        if part in _SHAPES:
+            model = _SHAPES[str(part)]
+        for name, info in model.model_fields.items():
+            kinds = [info.annotation, *get_args(info.annotation)]
+            found = [each for each in kinds if isinstance(each, type) and issubclass(each, BaseModel)]
+            if part in (name, info.alias) and len(found) == 1:
+                model = found[0]
+                break
+    return model
 
 
 def _shown(value: object) -> str:
