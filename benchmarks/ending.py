@@ -24,6 +24,7 @@ TITLE = (
 RUNS = (
     Run("default", LISTENING),
     Run("default, and by sound", LISTENING, sound=True),
+    Run("default, shortened too", LISTENING, sound=True, shorten=0.97),
     Run("no words", LISTENING, words=False),
     Run("no words, by sound", LISTENING, words=False, sound=True),
     Run("browser", TurnDetection.preset("browser")),

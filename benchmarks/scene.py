@@ -20,6 +20,7 @@ from voxtra.turns import (
     Decision,
     Duck,
     Resume,
+    SoundRules,
     SpeechPaused,
     SpeechResumed,
     TextRules,
@@ -80,6 +81,7 @@ class Scene:
     """A partial transcript after each so much speech over the agent."""
     ending: Callable[[bytes], float] | None = None
     """Hears whether the caller has finished, and takes 40 ms for it."""
+    shorten_from: float | None = None
     length_ms: float = 0.0
     log: list[tuple[float, Decision]] = field(default_factory=list)
     paused_ms: float = 0.0
@@ -109,6 +111,7 @@ class _Run:
             scene.settings,
             endpoint=self.rules if scene.rules else None,
             over_agent=self.rules.over_agent if scene.rules else None,
+            sound=SoundRules(shorten_from=scene.shorten_from),
         )
         self.vad = scene.vad.open(rate=RATE)
         self.ulaw = ULaw()

@@ -49,6 +49,7 @@ class Run:
     words: bool = True
     guard: bool = True
     sound: bool = False
+    shorten: float | None = None
 
 
 RUNS = (
@@ -292,6 +293,7 @@ def _play(
     scene = Scene(
         each.settings, _vad(each.vad), caller, agent, situation.asked, line,
         rules=each.words, guard=each.guard, stt=hear, ending=finished if each.sound else None,
+        shorten_from=each.shorten,
     ).run()  # fmt: skip
     return _judge(situation, scene, began, last_began, ended)
 

@@ -342,13 +342,24 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
         engines = Engines(shared.llm, shared.realtime)
         self._conversation = conversation = Conversation(agent, stage, engines)
         try:
-            if agent.greeting and self._answered_at is None and engines.realtime_of(agent) is None:
-                language = agent.language or self.agent.language or shared.speech.language
-                await live.prepare_words(agent.greeting, agent.voice_in(language), language)
+            if self._answered_at is None:
+                await self._prepare(conversation, agent, engines)
             await self._ready()
             return await conversation.run()
         finally:
             conversation.close()
+            await conversation.release()
+
+    async def _prepare(self, conversation: Conversation, agent: Agent, engines: Engines) -> None:
+        """What can be made ready while the call rings: the greeting's sound, or the model's connection."""
+        live = self._live
+        if engines.realtime_of(agent) is not None:
+            await live.prepare()
+            if live.media is not None:
+                await live.until_end(conversation.prepare(live.media.line))
+        elif agent.greeting:
+            language = agent.language or self.agent.language or self._shared.speech.language
+            await live.prepare_words(agent.greeting, agent.voice_in(language), language)
 
     @property
     def conversation(self) -> Conversation | None:

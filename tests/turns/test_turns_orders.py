@@ -17,6 +17,7 @@ from voxtra.turns import (
     LikelyEnd,
     LikelyEndWithdrawn,
     Resume,
+    SoundRules,
     SpeechPaused,
     SpeechResumed,
     SpeechStarted,
@@ -50,7 +51,9 @@ class Watched(Feed):
         self.last_barge = self.last_end = float("-inf")
         self.likely = ""
         self.machine = (
-            TurnMachine(settings, endpoint=wish, over_agent=over_agent) if worded else TurnMachine(settings)
+            TurnMachine(settings, endpoint=wish, over_agent=over_agent, sound=SOUND)
+            if worded
+            else TurnMachine(settings)
         )
 
     def keep(self, decisions: list[Decision]) -> list[Decision]:
@@ -129,6 +132,7 @@ def over_agent(text: str) -> Literal["echo", "backchannel"] | None:
     return {"mhm": "backchannel", "echo": "echo"}.get(text)  # type: ignore[return-value]
 
 
+SOUND = SoundRules(shorten_from=0.95)
 LIMITS = st.builds(
     TurnDetection,
     response_min_speech_ms=st.sampled_from([0, 200, 600, 1000]),

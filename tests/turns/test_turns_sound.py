@@ -19,7 +19,7 @@ from voxtra.turns import (
     TurnExtended,
     TurnMachine,
 )
-from voxtra.turns.sound import by_sound, joined
+from voxtra.turns.sound import SoundRules, joined
 
 WORDS = "I want to go to the station"
 
@@ -27,7 +27,10 @@ WORDS = "I want to go to the station"
 def feed(said: str = "", **changes: int) -> Feed:
     found = Feed(LISTENING.model_copy(update=changes))
     rules = TextRules(asked=lambda: said)
-    found.machine = TurnMachine(found.machine.settings, endpoint=rules, over_agent=rules.over_agent)
+    sound = SoundRules(shorten_from=0.95)
+    found.machine = TurnMachine(
+        found.machine.settings, endpoint=rules, over_agent=rules.over_agent, sound=sound
+    )
     return found
 
 
@@ -53,7 +56,8 @@ def pause(found: Feed, words: str, probability: float | None) -> float:
     ("words", "probability", "silence_ms"),
     [
         (WORDS, None, 500),
-        (WORDS, 0.5, 500),
+        (WORDS, 0.6, 500),
+        (WORDS, 0.5, 1200),
         (WORDS, 0.1, 1200),
         (WORDS, 0.99, 360),
         ("I want to go to the", 0.99, 1600),  # words that are unfinished are believed
@@ -123,8 +127,9 @@ def test_a_reply_begun_on_the_words_is_given_up_when_it_sounds_unfinished():
 
 def test_words_and_sound_joined():
     long, short = Endpoint(1600), Endpoint(250)
+    by_sound = SoundRules(shorten_from=0.95)
     unsure, done = by_sound(0.2, 500), by_sound(0.96, 500)
-    assert by_sound(0.6, 500) is None
+    assert by_sound(0.6, 500) is SoundRules()(1.0, 500) is None
     assert joined(None, None, 500) is None
     assert joined(long, done, 500) is long
     assert joined(short, unsure, 500) is short

@@ -13,8 +13,10 @@ from typing import Protocol
 from voxtra.agent.agent import Agent, Handoff, Transfer
 from voxtra.agent.cascade import Cascade
 from voxtra.agent.realtime_agent import RealtimeAgent
+from voxtra.agent.realtime_early import Early
 from voxtra.agent.stage import ConversationEnd, ConversationResult, Over, Stage
 from voxtra.errors import CallEndedError, PipelineNotConfiguredError, SessionError, VoxtraError
+from voxtra.media.line import Line
 from voxtra.speech.base import LLM, SpeechToSpeech
 
 __all__ = ["Conversation", "ConversationEnd", "ConversationResult", "Engines"]
@@ -98,6 +100,7 @@ class Conversation:
         self._ordered = asyncio.Event()
         self._finished: asyncio.Future[ConversationResult] = self._loop.create_future()
         self._until: float | None = None
+        self._early: Early | None = None
         self.result = stage.result
         drafts = stage.client.drafts
         self._drafts_before = drafts.begun, drafts.discarded
@@ -165,6 +168,32 @@ class Conversation:
 
     # ---- running
 
+    async def prepare(self, line: Line) -> None:
+        """Connect to the agent's speech-to-speech model before the call is answered, on the line it will have."""
+        provider = self._engines.realtime_of(self._agent)
+        if provider is None:
+            return
+        self._early = Early(provider)
+        try:
+            await self._agent.load_tools()
+        except SessionError:
+            return  # which is told of when the agent begins
+        client, agent = self._stage.client, self._agent
+        await self._early.connect(
+            rate=line.rate,
+            codec=line.codec,
+            instructions=agent.instructions or client.instructions,
+            tools=[tool.schema for tool in agent.by_name.values()],
+            history=client.history,
+            language=agent.language or client.language or self._stage.speech.language,
+        )
+
+    async def release(self) -> None:
+        """Close what was prepared and not used. Idempotent."""
+        early, self._early = self._early, None
+        if early is not None:
+            await early.close()
+
     async def run(self) -> ConversationResult:
         """Talk until it is over. Called once. Raises nothing but on cancellation."""
         result = self.result
@@ -228,6 +257,8 @@ class Conversation:
         provider = self._engines.realtime_of(agent)
         if provider is None:
             return Cascade(agent, self._stage, owes=owes)
+        if self._early is not None and self._early.provider is provider:
+            provider = self._early
         return RealtimeAgent(agent, self._stage, provider, owes=owes)
 
     def _take_order(self, owes: bool) -> bool:

@@ -10,12 +10,25 @@ from collections.abc import Callable
 from voxtra.errors import ConfigurationError, ProviderError
 from voxtra.media.line import FRAME_MS
 from voxtra.speech.base import EndOfTurnModel
-from voxtra.turns import Decision, SpeechPaused, SpeechResumed, SpeechStarted, TurnDropped, TurnEnded
+from voxtra.turns import (
+    Decision,
+    SoundRules,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    TurnDropped,
+    TurnEnded,
+)
 
 log = logging.getLogger("voxtra.agent")
 
 ASK_S = 0.4
 """How long an answer is waited for, s: later the turn is about to be decided without."""
+
+
+def rules_of(model: EndOfTurnModel | None) -> SoundRules | None:
+    """What the answers of a model mean."""
+    return None if model is None else SoundRules(model.unfinished, model.shorten_from)
 
 
 class HearingOut:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from voxtra.agent.client import AgentClient
 from voxtra.agent.ears import Ears
+from voxtra.agent.hearing_out import rules_of
 from voxtra.agent.mouth import Mouth, Patience, SayResult, Utterance
 from voxtra.agent.times import TurnTimes
 from voxtra.errors import PipelineNotConfiguredError
@@ -87,7 +88,8 @@ class VoicePipeline:
         language = agent.language or speech.language
         self.rules = TextRules(language, asked=self._words, echo=self._is_own)
         """What the caller's words say about the end of a turn."""
-        self._machine = TurnMachine(turns, endpoint=self.rules, over_agent=self.rules.over_agent)
+        sound = rules_of(speech.end_of_turn)
+        self._machine = TurnMachine(turns, endpoint=self.rules, over_agent=self.rules.over_agent, sound=sound)
         self.foresee: Callable[[str | None], None] | None = None
         """Called with the words of a turn that is likely over, before it is; with None when it is not."""
         self._held_back = False  # the agent was paused for the sound that is listened to

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from voxtra.agent.ears import Ears
+from voxtra.agent.hearing_out import rules_of
 from voxtra.agent.realtime_ears import Turns
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.media.line import Line
@@ -68,7 +69,7 @@ class Caller:
         self._listener = listener
         self._emit = emit
         self._loop = asyncio.get_running_loop()
-        self._machine = TurnMachine(turns)
+        self._machine = TurnMachine(turns, sound=rules_of(end_of_turn))
         self._turns = Turns(push, whole=whole)
         self._held_back = False  # the model's sound was paused for what may be a turn
         self._ears = Ears(

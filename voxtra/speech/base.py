@@ -201,6 +201,10 @@ class EndOfTurnModel(Provider, ABC):
 
     window_s: float = 8.0
     """So much of an utterance it wants to hear, s: the last, with the pause it ends in."""
+    unfinished: float = 0.5
+    """Up to this probability the caller is taken to go on, and waited for longer."""
+    shorten_from: float | None = None
+    """From this probability on the wait is shorter than is set; None = it never is."""
 
     @abstractmethod
     async def finished(self, pcm: bytes, rate: int) -> float:

@@ -41,10 +41,14 @@ class SmartTurnSettings(ProviderSettings):
     Attributes:
         model: the ONNX file; None = the one in an installed ``pipecat-ai``.
         deadline_s: an answer that takes longer, waiting for a thread included, is given up.
+        unfinished: up to this probability of having finished the caller is waited for longer.
+        shorten_from: from this one on the wait is shorter than is set, as 0.97; None = never.
     """
 
     model: str | None = None
     deadline_s: float = Field(1.0, gt=0, le=30)
+    unfinished: float = Field(0.5, ge=0, lt=1)
+    shorten_from: float | None = Field(None, gt=0, le=1)
 
 
 _loading = threading.Lock()
@@ -110,6 +114,8 @@ class SmartTurn(EndOfTurnModel):
         if model is not None:
             options["model"] = str(model)
         self.settings = read_settings(SmartTurnSettings, config, options, of="SmartTurn")
+        self.unfinished = self.settings.unfinished
+        self.shorten_from = self.settings.shorten_from
         self._pool = pool
 
     def _load(self) -> Any:

@@ -17,6 +17,7 @@ from voxtra.turns.decisions import (
 from voxtra.turns.endpoint import Endpoint, Expect, TextRules
 from voxtra.turns.machine import EndpointPolicy, OverAgent, TurnMachine
 from voxtra.turns.settings import LISTENING, TurnDetection
+from voxtra.turns.sound import SoundRules
 
 __all__ = [
     "LISTENING",
@@ -30,6 +31,7 @@ __all__ = [
     "LikelyEndWithdrawn",
     "OverAgent",
     "Resume",
+    "SoundRules",
     "SpeechPaused",
     "SpeechResumed",
     "SpeechStarted",

@@ -45,7 +45,7 @@ from voxtra.turns.decisions import (
 )
 from voxtra.turns.endpoint import Endpoint
 from voxtra.turns.settings import TurnDetection
-from voxtra.turns.sound import by_sound, joined
+from voxtra.turns.sound import SoundRules, joined
 
 SPEECH = 0.5
 """Probability from which a frame counts as speech while the agent is silent."""
@@ -93,6 +93,7 @@ class TurnMachine:
         settings: may be changed at any time.
         endpoint: moves the end of a turn by its words.
         over_agent: tells echo and backchannels by their words.
+        sound: what the answers of :meth:`sounded` mean; None = the defaults.
     """
 
     def __init__(
@@ -102,11 +103,13 @@ class TurnMachine:
         frame_ms: float = 20,
         endpoint: EndpointPolicy | None = None,
         over_agent: OverAgent | None = None,
+        sound: SoundRules | None = None,
     ) -> None:
         self.settings = settings
         self._frame_ms = frame_ms
         self._endpoint = endpoint
         self._over_agent_words = over_agent
+        self._sound = sound or SoundRules()
         self._agent_audible = False
         self._agent_thinks = False
         self._interruptible = True
@@ -325,7 +328,7 @@ class TurnMachine:
         threshold = settings.silence_threshold_ms
         wish = self._endpoint(self._text, self._final) if self._endpoint and self._text.strip() else None
         if self._finished is not None:
-            wish = joined(wish, by_sound(self._finished, threshold), threshold)
+            wish = joined(wish, self._sound(self._finished, threshold), threshold)
         self._wanted = Endpoint(threshold)
         if wish is None or wish.silence_ms == threshold:
             return

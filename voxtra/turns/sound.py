@@ -6,31 +6,40 @@ that (:class:`voxtra.speech.base.EndOfTurnModel`). No I/O, no clock.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from voxtra.turns.endpoint import Endpoint
 
-UNFINISHED = 0.3
-"""Up to this probability of having finished, somebody is taken to go on. Such models answer little between 0.2
-and 0.8, so it hardly matters where exactly."""
-FINISHED = 0.95
-"""From this probability on the silence may be shorter."""
 SOUNDS_UNFINISHED_MS = 1200.0
 """Silence after what sounds unfinished: less than for words that are, as sounds are the weaker witness."""
 SOUNDS_FINISHED = 0.7
 """What is left of the silence that ends a turn, where sound and words both say that it is over."""
 
 
-def by_sound(probability: float, threshold_ms: float) -> Endpoint | None:
-    """What silence should end the turn by its sound; None = as set.
+@dataclass(slots=True, frozen=True)
+class SoundRules:
+    """What a probability of having finished means; models differ in that.
 
-    Args:
-        probability: that the speaker has finished.
-        threshold_ms: the silence that is set.
+    Attributes:
+        unfinished: up to this one somebody is taken to go on.
+        shorten_from: from this one on the silence is shorter; None = it never is.
     """
-    if probability <= UNFINISHED:
-        return Endpoint(max(SOUNDS_UNFINISHED_MS, threshold_ms), "sounds unfinished")
-    if probability >= FINISHED:
-        return Endpoint(threshold_ms * SOUNDS_FINISHED, "sounds finished")
-    return None
+
+    unfinished: float = 0.5
+    shorten_from: float | None = None
+
+    def __call__(self, probability: float, threshold_ms: float) -> Endpoint | None:
+        """What silence should end the turn by its sound; None = as set.
+
+        Args:
+            probability: that the speaker has finished.
+            threshold_ms: the silence that is set.
+        """
+        if probability <= self.unfinished:
+            return Endpoint(max(SOUNDS_UNFINISHED_MS, threshold_ms), "sounds unfinished")
+        if self.shorten_from is not None and probability >= self.shorten_from:
+            return Endpoint(threshold_ms * SOUNDS_FINISHED, "sounds finished")
+        return None
 
 
 def joined(words: Endpoint | None, sound: Endpoint | None, threshold_ms: float) -> Endpoint | None:
