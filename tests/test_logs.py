@@ -209,12 +209,13 @@ async def test_the_clock_of_all_calls_is_of_none() -> None:
     """Whoever begins it, what it wakes up is not taken for that call's."""
     ticks: list[str] = []
     token = call_id.set("17.4")
-    leave = Clock().join(lambda: ticks.append(call_id.get()))
+    clock = Clock()
+    beat = clock.join(lambda: ticks.append(call_id.get()))
     call_id.reset(token)
     async with asyncio.timeout(5):
         while len(ticks) < 3:
             await asyncio.sleep(0.01)
-    leave()
+    clock.leave(beat)
     assert set(ticks) == {""}
 
 

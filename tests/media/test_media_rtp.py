@@ -72,6 +72,16 @@ def test_sender_counts_and_wraps():
         assert after.ssrc == before.ssrc
 
 
+def test_a_spurt_that_begins_early_has_the_marker_and_leaves_the_timestamps_alone():
+    sender = Sender(0)
+    packets = [parse(sender.next(b"x" * 160)) for _ in range(2)]
+    sender.begin_spurt()
+    packets += [parse(sender.next(b"x" * 160)) for _ in range(2)]
+    assert [packet.marker for packet in packets] == [True, False, True, False]
+    steps = [(b.timestamp - a.timestamp) % 2**32 for a, b in itertools.pairwise(packets)]
+    assert steps == [160] * 3
+
+
 def test_jitter_of_an_even_stream_is_nothing_and_of_an_uneven_one_what_the_rfc_says():
     even, uneven = Jitter(), Jitter()
     for n in range(200):

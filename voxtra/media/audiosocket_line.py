@@ -17,6 +17,7 @@ from voxtra.media.audiosocket import AUDIO_KINDS, Handshake, Kind, Parser, build
 from voxtra.media.clock import Clock
 from voxtra.media.codecs import Codec
 from voxtra.media.paced_line import PacedLine
+from voxtra.media.wheel import Beat
 
 STALL_TICKS = 250
 """Ticks (5 s) a peer may take nothing before the line is given up."""
@@ -42,7 +43,7 @@ class AudioSocketLine(PacedLine):
     def attach(self, peer: Peer, rest: bytes) -> None:
         """The peer has shown its UUID; ``rest`` is what came after it."""
         self._peer = peer
-        self._leave = self._clock.join(self._tick)
+        self._beat = self._clock.join(self._tick)
         if rest:
             self.data(rest)
 
@@ -139,7 +140,7 @@ class Peer(asyncio.Protocol):
         self._line: AudioSocketLine | None = None
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._end_silence: Callable[[], None] = lambda: None
+        self._beat: Beat | None = None
         self._gone: asyncio.Future[None] = self._loop.create_future()
         # Until the UUID is here the format is unknown; 8 kHz silence is taken in any of them.
         self._silence = build(Kind.SLIN, bytes(320))
@@ -157,7 +158,7 @@ class Peer(asyncio.Protocol):
         self._timer = self._loop.call_later(
             self._deadline_s, self._refuse, f"showed no UUID in {self._deadline_s:g} s"
         )
-        self._end_silence = self._clock.join(self._send_silence)
+        self._beat = self._clock.join(self._send_silence)
         self._send_silence()
 
     def _send_silence(self) -> None:
@@ -192,7 +193,8 @@ class Peer(asyncio.Protocol):
 
     def _settle(self, why: str) -> None:
         """The time of not knowing who this is has ended."""
-        self._end_silence()
+        if self._beat is not None:
+            self._clock.leave(self._beat)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

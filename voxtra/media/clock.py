@@ -1,113 +1,91 @@
-"""One 20 ms clock for all calls that Asterisk does not pace (RTP and AudioSocket).
-
-The schedule is absolute (tick *n* is due at ``start + n · 20 ms``), so lateness never adds up. When the loop
-was held up, the missed ticks are made up for at once, at most ``MAX_CATCH_UP`` of them: the far end's jitter
-buffer rides over that. What is beyond is skipped and counted: a burst of a second of sound helps nobody.
-"""
+"""One 20 ms clock for all calls that Asterisk does not pace (RTP and AudioSocket): the asyncio shell of
+:mod:`voxtra.media.wheel`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
-from voxtra.media.line import FRAME_MS
-
-Tick: TypeAlias = Callable[[], None]
-
-PERIOD_S = FRAME_MS / 1000
-MAX_CATCH_UP = 5
-"""Ticks made up for after a stall (100 ms)."""
-
-
-class Schedule:
-    """Which ticks are due. Pure: times in seconds go in, numbers of ticks come out."""
-
-    __slots__ = ("_count", "_start", "skipped")
-
-    def __init__(self, now: float) -> None:
-        self._start = now
-        self._count = 0
-        self.skipped = 0
-        """Ticks that were never made."""
-
-    @property
-    def next(self) -> float:
-        """When the next tick is due."""
-        return self._start + (self._count + 1) * PERIOD_S
-
-    def due(self, now: float) -> int:
-        """Ticks to make at ``now``: 0 when early, more than one to catch up."""
-        # A microsecond of tolerance: a timer may fire a rounding error early.
-        behind = int((now - self._start + 1e-6) / PERIOD_S) - self._count
-        if behind <= 0:
-            return 0
-        self._count += behind
-        if behind > MAX_CATCH_UP:
-            self.skipped += behind - MAX_CATCH_UP
-            return MAX_CATCH_UP
-        return behind
+from voxtra.media.wheel import Beat, Wheel
 
 
 class Clock:
-    """Calls every tick function each 20 ms, in the order they joined; asleep while there is none."""
+    """Calls every tick function each 20 ms with one timer for all; asleep while there is none."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._ticks: dict[int, Tick] = {}
-        self._next_id = 0
-        self._schedule: Schedule | None = None
+        self._wheel = Wheel(self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
-        self.late_s = 0.0
-        """How late the latest tick was, s."""
+        self._timer_at = 0.0
 
     def __len__(self) -> int:
-        return len(self._ticks)
+        return len(self._wheel)
 
     @property
     def skipped(self) -> int:
-        """Ticks skipped since the clock last woke up."""
-        return self._schedule.skipped if self._schedule is not None else 0
+        """Periods of 20 ms skipped since the clock last woke up."""
+        return self._wheel.skipped
 
-    def join(self, tick: Tick) -> Callable[[], None]:
-        """Call ``tick`` each 20 ms from now on. Returns what ends it (idempotent).
+    def join(self, tick: Callable[[], None]) -> Beat:
+        """Call ``tick`` each 20 ms from now on.
 
         A tick that raises is reported to the loop's exception handler and not called again.
         """
-        number = self._next_id
-        self._next_id += 1
-        self._ticks[number] = tick
-        if self._timer is None:
-            self._schedule = Schedule(self._loop.time())
-            self._timer = self._loop.call_at(self._schedule.next, self._run, context=Context())  # of no call
-        return lambda: self._leave(number)
+        beat = Beat(tick)
+        now = self._loop.time()
+        if self._timer is None and not self._wheel:
+            self._wheel = Wheel(now)
+        self._wheel.join(beat, now)
+        self._set_timer()
+        return beat
 
-    def _leave(self, number: int) -> None:
-        self._ticks.pop(number, None)
-        if not self._ticks and self._timer is not None:
+    def leave(self, beat: Beat) -> None:
+        """Call its tick no more. Idempotent."""
+        if not beat.live:
+            return
+        self._wheel.leave(beat)
+        if not self._wheel and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    def hasten(self, beat: Beat) -> bool:
+        """Call its tick as soon as may be, up to 10 ms before its time. False: that is no sooner."""
+        if not beat.live or not self._wheel.hasten(beat, self._loop.time()):
+            return False
+        self._set_timer()
+        return True
+
+    def ease(self, beat: Beat) -> bool:
+        """From within its tick: call it again when it has given its lead back. False: it has none."""
+        return beat.live and self._wheel.ease(beat)
+
+    def _set_timer(self) -> None:
+        at = self._wheel.next
+        if at is None or (self._timer is not None and self._timer_at <= at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_at(at, self._run, context=Context())  # of no call
+
     def _run(self) -> None:
-        schedule = self._schedule
-        assert schedule is not None
+        wheel = self._wheel
+        self._timer = None
         now = self._loop.time()
-        self.late_s = max(0.0, now - schedule.next)
-        for _ in range(schedule.due(now)):
-            for number, tick in tuple(self._ticks.items()):
-                if number not in self._ticks:
+        while due := wheel.take(now):
+            for beat in due:
+                if not beat.live:
                     continue  # it left during this tick
                 try:
-                    tick()
+                    beat.tick()
                 except Exception as error:  # noqa: BLE001 - reported; one call must not stop the others' clock
-                    self._ticks.pop(number, None)
+                    wheel.leave(beat)
                     self._loop.call_exception_handler(
                         {"message": "a 20 ms tick failed and was dropped", "exception": error}
                     )
-        later = self._loop.call_at
-        self._timer = later(schedule.next, self._run, context=Context()) if self._ticks else None
+        self._set_timer()
 
 
 _clocks: WeakKeyDictionary[asyncio.AbstractEventLoop, Clock] = WeakKeyDictionary()

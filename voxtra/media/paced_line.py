@@ -1,9 +1,12 @@
-"""A line that we pace: one frame each 20 ms, silence when there is nothing to say."""
+"""A line that we pace: one frame each 20 ms, silence when there is nothing to say.
+
+Sound that comes after silence is sent at once, up to half a period before its time, instead of waiting for the next
+tick: see :mod:`voxtra.media.wheel`.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 
 from voxtra.errors import ConfigurationError
 from voxtra.media.base_line import BaseLine
@@ -11,6 +14,7 @@ from voxtra.media.clock import Clock
 from voxtra.media.codecs import Codec
 from voxtra.media.line import LineStats
 from voxtra.media.paced import PacedPlayout
+from voxtra.media.wheel import Beat
 
 
 def check_advertised(what: str, bind_host: str, advertised_host: str) -> None:
@@ -33,22 +37,28 @@ class PacedLine(BaseLine):
 
     def __init__(self, codec: Codec, clock: Clock, *, max_queue_ms: int) -> None:
         stats = LineStats()
-        playout = PacedPlayout(codec.rate, max_queue_ms=max_queue_ms, stats=stats)
+        playout = PacedPlayout(codec.rate, max_queue_ms=max_queue_ms, stats=stats, begin=self._begin)
         super().__init__(codec, playout, stats)
         self._playout = playout
         self._clock = clock
         self._silence = bytes(codec.pcm_frame_bytes)
-        self._leave: Callable[[], None] = lambda: None
+        self._beat: Beat | None = None
 
     def _start_clock(self) -> None:
         """Send from now on, the first frame at once."""
-        self._leave = self._clock.join(self._tick)
+        self._beat = self._clock.join(self._tick)
         self._tick()
+
+    def _begin(self) -> bool:
+        """Sound comes after silence. True: its first frame is sent before its time."""
+        return self._beat is not None and self._clock.hasten(self._beat)
 
     def _tick(self) -> None:
         if not self._can_send():
             return
         frame = self._playout.take()
+        if frame is None and self._beat is not None and self._clock.ease(self._beat):
+            return
         self._send_frame(self._codec.encode(frame or self._silence))
         if frame is not None:
             self._playout.sent()
@@ -76,5 +86,6 @@ class PacedLine(BaseLine):
         return self.heard
 
     def _finish(self, reason: str) -> bool:
-        self._leave()
+        if self._beat is not None:
+            self._clock.leave(self._beat)
         return super()._finish(reason)

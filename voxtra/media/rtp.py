@@ -89,6 +89,13 @@ class Sender:
         self._ssrc = secrets.randbits(32)
         self._marker = 0x80
 
+    def begin_spurt(self) -> None:
+        """Set the marker on the next packet: what is received there may adjust its playout (RFC 3551, section 4.1).
+
+        Timestamps go on as they did, a packet that comes before its time takes its place after the silence.
+        """
+        self._marker = 0x80
+
     def next(self, payload: bytes) -> bytes:
         """The packet that carries the next 20 ms."""
         header = _HEADER.pack(

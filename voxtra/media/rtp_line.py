@@ -128,6 +128,12 @@ class RTPLine(PacedLine):
             self._concealment.good(pcm)
         super()._deliver(pcm, lost)
 
+    def _begin(self) -> bool:
+        early = super()._begin()
+        if early:
+            self._sender.begin_spurt()
+        return early
+
     def _can_send(self) -> bool:
         return not self._closed.done()
 
