@@ -15,6 +15,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from voxtra._listening import Listening
 from voxtra.ari.listener import server_tls
 from voxtra.control.requests import MAX_BODY, denied, envelope, error_response
 from voxtra.errors import ConfigurationError, VoxtraError
@@ -90,7 +91,7 @@ class ApiServer:
         self._origins = frozenset(origins)
         self._address = (host, port)
         self._tls = (cert, key) if cert else None
-        self._runner: web.AppRunner | None = None
+        self._listening: Listening | None = None
         self.url = ""
 
     async def start(self) -> None:
@@ -101,26 +102,23 @@ class ApiServer:
         for each in self._routes:
             each.add(served.router)
         host, port = self._address
-        self._runner = web.AppRunner(
-            served, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S, keepalive_timeout=30
-        )
-        await self._runner.setup()
+        listening = Listening(served, shutdown_s=SHUTDOWN_S)
         try:
-            await web.TCPSite(self._runner, host, port, ssl_context=tls, backlog=512).start()
+            await listening.start(host, port, tls)
         except OSError as error:
-            await self.close()
             said = error.strerror or str(error)
             raise ConfigurationError(f"api.port: can't listen on {host}:{port}: {said}") from None
-        bound = self._runner.addresses[0]
+        self._listening = listening
+        bound = listening.address
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         self.url = f"{'https' if tls else 'http'}://{shown}:{bound[1]}"
         log.info("api: %s (documented at %s/docs)", self.url, self.url)
 
     async def close(self) -> None:
         """Listen no longer; requests under way may end. Idempotent."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            await listening.close()
 
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -112,7 +112,7 @@ class Reception:
         if call is None or not call.is_active:
             raise Refused(NOT_FOUND, f"no living call {wanted.sid}")
         if self.stats.attached >= self.limits.attachments:
-            raise Refused(TOO_MANY, f"{self.limits.attachments} connections, as many as this relay takes")
+            raise self._full()
         return Admission(call, role, wanted, (grant.org, wanted.sid))
 
     @asynccontextmanager
@@ -145,7 +145,13 @@ class Reception:
             at.servers -= not caller
             await self._leave(admission.key, at, seat)
 
+    def _full(self) -> Refused:
+        return Refused(TOO_MANY, f"{self.limits.attachments} connections, as many as this relay takes")
+
     def _at(self, admission: Admission) -> _Call:
+        if self.stats.attached >= self.limits.attachments:  # many were admitted at once
+            self.stats.refused += 1
+            raise self._full()
         at = self._calls.get(admission.key)
         if at is None or at.call is not admission.call:
             at = self._calls[admission.key] = _Call(admission.call)

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from voxtra._listening import Listening
 from voxtra.calls.leg import first_of
 from voxtra.errors import RelayError
 from voxtra.relay.outbox import Outbox
@@ -76,32 +77,28 @@ class WebSocketServer:
         self._host = host
         self.port = port
         self._open: set[web.WebSocketResponse] = set()
-        self._runner: web.AppRunner | None = None
+        self._listening: Listening | None = None
 
     async def start(self) -> None:
         """Listen. Raises RelayError naming the address."""
         app = web.Application()
         app.router.add_get("/{path:.*}", self._serve)
-        # no access log: it would hold tokens
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_S)
-        await runner.setup()
-        site = web.TCPSite(runner, self._host, self.port, ssl_context=self._tls)
+        listening = Listening(app, shutdown_s=CLOSE_S)
         try:
-            await site.start()
+            await listening.start(self._host, self.port, self._tls)
         except OSError as error:
-            await runner.cleanup()
             raise RelayError(
                 f"the relay can't listen on tcp {self._host}:{self.port}: {error.strerror or error}"
             ) from error
-        self._runner = runner
-        self.port = runner.addresses[0][1]
+        self._listening = listening
+        self.port = listening.address[1]
 
     async def close(self) -> None:
         """Close every connection (1001) and the port. Idempotent."""
         await asyncio.gather(*(_close(ws, GOING_AWAY, "the relay stops") for ws in tuple(self._open)))
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            await listening.close()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         ws = web.WebSocketResponse(
