@@ -1,4 +1,4 @@
-"""Settings of speech beside its providers: the language, and who hears the end of a turn."""
+"""Settings of speech beside its engines: the language, and who hears speech and the end of a turn."""
 
 from __future__ import annotations
 
@@ -30,4 +30,12 @@ class EndOfTurnConfig(Settings):
 
     section = "end_of_turn"
     provider: str = Field(min_length=1)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class VADConfig(Settings):
+    """Voice activity detection: ``webrtc`` (light) or ``silero`` (``voxtra[local]``)."""
+
+    section = "vad"
+    provider: str = Field("webrtc", min_length=1)
     options: dict[str, Any] = Field(default_factory=dict)

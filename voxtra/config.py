@@ -50,6 +50,7 @@ from voxtra._settings import (
 from voxtra._sip_trunk import SIPTrunk as SIPTrunkConfig  # noqa: F401 - its documented name here
 from voxtra._speech import EndOfTurnConfig as EndOfTurnConfig
 from voxtra._speech import SpeechConfig as SpeechConfig
+from voxtra._speech import VADConfig as VADConfig
 from voxtra._trunk import TrunkConfig as TrunkConfig
 from voxtra._trunk import e164 as e164
 from voxtra.errors import ConfigurationError
@@ -233,19 +234,25 @@ class LLMConfig(ProviderConfig):
     system_prompt: str | None = None
 
 
-class RealtimeConfig(ProviderConfig):
-    """A model that hears and speaks itself, for ``converse``. ``voice``: which of its voices."""
+class RealtimeConfig(Settings):
+    """A model that hears and speaks itself, for ``converse``.
+
+    Attributes:
+        provider: its name, e.g. ``openai``.
+        model: which of its models.
+        api_key: its key.
+        base_url: address of a server of one's own.
+        voice: which of its voices.
+        options: further keyword arguments of the provider's class.
+    """
 
     section = "realtime"
-    voice: str | None = None
-
-
-class VADConfig(Settings):
-    """Voice activity detection: ``webrtc`` (light) or ``silero`` (``voxtra[local]``)."""
-
-    section = "vad"
-    provider: str = Field("webrtc", min_length=1)
+    provider: str = Field(min_length=1)
+    model: str | None = None
+    api_key: SecretStr | None = None
+    base_url: URL | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+    voice: str | None = None
 
 
 class CallRecordsConfig(Settings):

@@ -3,7 +3,7 @@
 Without any Asterisk: :func:`run_call` lets a handler and a scripted caller (:class:`FakeCall`) meet on a
 clock that jumps. With a real one: :class:`PrivateAsterisk`, and a telephone that measures what it hears
 (:class:`TestPhone`). For a speech provider of one's own: :func:`check_stt`, :func:`check_tts`,
-:func:`check_llm` and :func:`check_vad`.
+:func:`check_llm`, :func:`check_realtime` and :func:`check_vad`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voxtra.testing.asterisk import AsteriskError, PrivateAsterisk
+    from voxtra.testing.check_realtime import check_realtime
     from voxtra.testing.check_speech import check_llm, check_stt, check_tts, check_vad
     from voxtra.testing.clock import DeadlockError, VirtualLoop, run_virtual
     from voxtra.testing.fake_asterisk import Dialplan, FakeAsterisk, FakeEndpoint
@@ -56,6 +57,7 @@ _HOMES = {
     "TestPhone": "talking_phone",
     "VirtualLoop": "clock",
     "check_llm": "check_speech",
+    "check_realtime": "check_realtime",
     "check_stt": "check_speech",
     "check_tts": "check_speech",
     "check_vad": "check_speech",
@@ -91,6 +93,7 @@ __all__ = [
     "TestPhone",
     "VirtualLoop",
     "check_llm",
+    "check_realtime",
     "check_stt",
     "check_tts",
     "check_vad",
