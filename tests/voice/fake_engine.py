@@ -115,6 +115,8 @@ class FakeEngine:
             await asyncio.sleep(60)
         if failure == "html":
             return web.Response(status=502, text="<h1>Bad gateway</h1>", content_type="text/html")
+        if isinstance(failure, bytes):
+            return web.Response(body=failure, content_type="application/json")
         if isinstance(failure, tuple):
             return self._refuse(*failure)
         if request.headers.get("Authorization") != f"Bearer {KEY}":

@@ -10,7 +10,7 @@ import pytest
 from fake_engine import KEY, ORG, FakeEngine
 
 from voxtra.errors import VoxtraError
-from voxtra.voice import AgentSpec, Call, TurnDetection, Voice, VoiceError
+from voxtra.voice import AgentSpec, AsyncVoice, Call, TurnDetection, Voice, VoiceError
 
 NUMBERS = {"to": "+15551234567", "from_": "+15558675309", "trunk_id": "trunk_main"}
 
@@ -35,11 +35,42 @@ def test_what_is_empty_is_named(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["engine.test", "ftp://engine.test", "https://", "http://h:99999", "http://h?x=1"]
-)
+    "url",
+    ["engine.test", "ftp://engine.test", "https://", "http://h:99999", "http://h?x=1", "http://a..b", "http://.",
+     "http://" + "a" * 300, "http://me:pass@engine.test", "http://[::1", "https:/engine.test", "http://h#x"],
+)  # fmt: skip
 def test_a_base_url_that_is_none(url: str) -> None:
     with pytest.raises(VoiceError, match="should be the engine's address, like https"):
         Voice(base_url=url, api_key="k", org_id="o")
+
+
+@pytest.mark.parametrize(
+    "host", ["a:b:c", "h:99999", "a..b", "http://h", "h/x", "u:p@h", "[::1", " ", 5, None]
+)
+def test_a_relay_host_that_is_none(host: Any) -> None:
+    for kind in (Voice, AsyncVoice):
+        with pytest.raises(VoiceError, match=r"^relay_host = .*should be the relay's host") as raised:
+            kind(base_url="https://engine.test", api_key="k", org_id="o", relay_host=host)
+        assert raised.value.field == "relay_host"
+
+
+@pytest.mark.parametrize("place", ["a..b", "[::1", "h:99999", "x" * 300, "", "127.0.0.1:1"])
+@pytest.mark.parametrize("scheme", ["ws", "ftp", "file", "https"])
+def test_an_engine_that_names_a_relay_that_is_none(
+    v: Voice, call: Call, engine: FakeEngine, scheme: str, place: str
+) -> None:
+    engine.extra = {"websocket": f"{scheme}://{place}"}
+    with pytest.raises(VoiceError) as raised:
+        v.audio_bridge.attach(call.sid, on_uplink=lambda *_: None, transport="websocket")
+    assert raised.value.code in ("NETWORK", "BAD_REPLY")
+
+
+def test_an_engine_that_answers_in_riddles(v: Voice, engine: FakeEngine) -> None:
+    for answer in (b"[" * 5000, b'{"result":' * 3000, b"\xff\xfe", b'{"result":{}}', b"1"):
+        engine.fail = [answer]
+        with pytest.raises(VoiceError) as raised:
+            v.calls.get(sid="call_00000001")
+        assert raised.value.code == "BAD_REPLY"
 
 
 @pytest.mark.proves("voice case 1", "v.calls, v.audio_bridge, v.agents")

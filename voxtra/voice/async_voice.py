@@ -11,7 +11,7 @@ from voxtra.voice import snapshot
 from voxtra.voice.arguments import Agent, checked
 from voxtra.voice.bridging import Attaching, Hearer, OnFrame, check_callback, check_role
 from voxtra.voice.delivery import EVENTS, FRAMES, TaskDelivery
-from voxtra.voice.dialer import RELAY_HOST
+from voxtra.voice.dialer import RELAY_HOST, check_relay_host
 from voxtra.voice.events import Follower, Listener, check_listener, event_name
 from voxtra.voice.http import TIMEOUT_S, Http
 from voxtra.voice.link import Transport
@@ -46,6 +46,7 @@ class AsyncVoice:
         relay_host: str = RELAY_HOST,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
+        check_relay_host(relay_host)
         self._http = Http(base_url, api_key, org_id, timeout_s)
         self.relay_host = relay_host
         self.calls = AsyncCalls(self._http)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import ValidationError
 
 from voxtra.voice.errors import VoiceError, bad_argument
-from voxtra.voice.http import Http
+from voxtra.voice.http import Http, is_place
 from voxtra.voice.link import Link, Transport
 from voxtra.voice.moq_session import installed
 from voxtra.voice.websocket_link import WebSocketLink
@@ -91,6 +91,15 @@ class Dialer:
         return await QuicLink.connect(url, asked.sid, grant.token, asked.role, self._fmt, grant.fingerprints)
 
 
+def check_relay_host(relay_host: object) -> None:
+    """Raise VoiceError for what is no ``host`` or ``host:port``; "" stands for the engine's own."""
+    if relay_host != "" and not is_place(relay_host):
+        raise bad_argument(
+            f"relay_host = {relay_host!r}: should be the relay's host or host:port, like relay.example.com",
+            "relay_host",
+        )
+
+
 def granted(data: Any, relay_host: str = "") -> BridgeGrant:
     """The grant in a reply, with another relay's host in it where one is given.
 
@@ -104,6 +113,11 @@ def granted(data: Any, relay_host: str = "") -> BridgeGrant:
         raise VoiceError(
             f"voice.audioBridge.token: a grant that can't be read: {error}", code="BAD_REPLY"
         ) from None
+    for url in (grant.quic, grant.websocket):
+        if url and not is_place(url.partition("://")[2].partition("/")[0]):
+            raise VoiceError(
+                f"voice.audioBridge.token: the engine names no relay: {url[:80]!r}", code="BAD_REPLY"
+            )
     if not relay_host:
         return grant
     return grant.model_copy(

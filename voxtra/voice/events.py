@@ -155,6 +155,6 @@ def _event(sent: ServerEvent) -> CallEvent | None:
         given = json.loads(sent.data)
         known = {alias: value for alias, value in given.items() if alias in CallEvent.model_fields}
         return CallEvent.model_validate(known)
-    except (ValueError, AttributeError, ValidationError) as error:
+    except (ValueError, AttributeError, RecursionError, ValidationError) as error:
         log.warning("an event %r that can't be read: %s", sent.name, error)
         return None

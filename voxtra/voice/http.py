@@ -148,7 +148,7 @@ def _data(procedure: str, base_url: str, response: aiohttp.ClientResponse, text:
     request_id = response.headers.get("X-Request-Id", "")
     try:
         envelope = json.loads(text) if len(text) <= _MAX_REPLY else None
-    except ValueError:
+    except (ValueError, RecursionError):
         envelope = None
     if isinstance(envelope, dict):
         result, refusal = envelope.get("result"), envelope.get("error")
@@ -197,14 +197,27 @@ def _words(name: str, value: object, wanted: str) -> str:
 
 def _url(base_url: object) -> str:
     url = _words("base_url", base_url, "the engine's address, like https://engine.example.com").rstrip("/")
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    scheme, _, rest = url.partition("://")
+    place = rest.partition("/")[0]
+    if scheme.lower() not in ("http", "https") or not is_place(place) or "?" in rest or "#" in rest:
         raise bad_argument(
             f"base_url = {base_url!r}: should be the engine's address, like https://engine.example.com",
             "base_url",
         )
     return url
+
+
+def is_place(place: object) -> bool:
+    """Whether it is ``host`` or ``host:port``, and nothing more."""
+    if not isinstance(place, str):
+        return False
+    try:
+        parts = urlsplit(f"//{place}")
+        _ = parts.port
+        name = parts.hostname or ""
+        name.encode("idna")  # empty and overlong labels, which would be found out only by connecting
+    except ValueError:
+        return False
+    return (
+        bool(name) and parts.netloc == place and "@" not in place and place.isprintable() and " " not in place
+    )

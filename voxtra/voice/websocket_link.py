@@ -93,7 +93,7 @@ async def _greeted(socket: aiohttp.ClientWebSocketResponse, url: str) -> None:
     first = await socket.receive()
     if first.type is not aiohttp.WSMsgType.TEXT:
         raise _ended(socket)
-    with contextlib.suppress(ValueError, AttributeError):
+    with contextlib.suppress(ValueError, AttributeError, RecursionError):
         if str(json.loads(first.data).get("capability", "")).startswith("voice/"):
             return
     raise VoiceError(f"{url} is not a relay: it said {first.data[:80]!r}", code="BAD_REPLY")
