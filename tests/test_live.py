@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from voxtra.errors import (
     MediaError,
     TelephonyConnectionError,
 )
+from voxtra.live import LiveCall
 from voxtra.speech.base import STT, STTStream
 from voxtra.types import AudioChunk
 
@@ -458,3 +460,28 @@ async def test_keys_pressed_ahead_are_bounded(monkeypatch: Patch) -> None:
         await world.over()
     assert got == ["9" * 4 + "1" * 60, None]
     assert session._event_queue.qsize() <= 1000
+
+
+async def test_what_the_end_cuts_short_clears_up_though_who_waited_is_cancelled_too() -> None:
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    began, cleared = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            began.set()
+            await asyncio.sleep(0.05)  # a request to Asterisk
+            cleared.set()
+
+    call: Any = SimpleNamespace(leg=SimpleNamespace(ended=ended, check=lambda: None))
+    waiting = asyncio.ensure_future(LiveCall.until_end(call, work()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    ended.set_result(None)
+    await began.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    async with asyncio.timeout(5):
+        await cleared.wait()

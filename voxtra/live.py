@@ -317,7 +317,8 @@ class LiveCall:
         finally:
             if not task.done():
                 task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                task.add_done_callback(_seen)
+                await asyncio.wait({task})  # not gather: cancelled here a second time, it would not clear up
 
     # ---- other company
 
@@ -571,3 +572,9 @@ class LiveCall:
 
 async def _together(work: list[Coroutine[Any, Any, None]]) -> None:
     await asyncio.gather(*work)
+
+
+def _seen(task: asyncio.Future[Any]) -> None:
+    """What comes of work that was given up is nobody's any more."""
+    if not task.cancelled():
+        task.exception()

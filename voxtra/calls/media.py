@@ -54,7 +54,7 @@ class CallMedia:
         try:
             await self._make_bridge()
         except BaseException:
-            await self.close()
+            switchboard.chore(self.close())  # not awaited: cancelled twice, it would leave the bridge behind
             raise
         return self
 
