@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from control_rig import FROM, ORG, OTHER, TO, TO2, TRUNK, Client, Serve
 
@@ -12,10 +14,12 @@ from voxtra import CallSession, VoxtraApp
 from voxtra.api import Api
 from voxtra.control.desk import CallDesk
 from voxtra.control.gate import Denied
+from voxtra.control.keys import KeyRing
 from voxtra.control.requests import checked
 from voxtra.control.trunk_models import NewTrunk
 from voxtra.control.trunks import Trunks, _tenant_id
 from voxtra.testing import FakeCall
+from voxtra.testing.fake_office import FakeOffice
 from voxtra.wire import Attach
 
 ORDER = {"to": TO, "from": FROM, "trunkId": "trunk_main"}
@@ -173,3 +177,43 @@ def test_what_is_not_known_is_told_beside_what_is() -> None:
             checked(model, given)
         assert denied.value.field == field
         assert knows in str(denied.value).partition("there are")[2]
+
+
+async def test_one_organisation_takes_not_all_streams(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxtra.control.stream.MAX_STREAMS_ORG", 2)
+    async with serve() as (_, client):
+        sid = (await client.originate())["sid"]
+        headers = {"Authorization": "Bearer full"}
+        path = f"{client.url}/v1/calls/{sid}/events"
+        async with aiohttp.ClientSession(headers=headers) as http:
+            one, two = await http.get(path), await http.get(path)
+            assert (one.status, two.status) == (200, 200)
+            third = await client.ask("GET", f"/v1/calls/{sid}/events")
+            assert (third.status, third.code) == (429, "TOO_MANY_REQUESTS")
+            assert third.headers["Retry-After"]
+            one.close()
+            async with asyncio.timeout(10):
+                while (again := await http.get(path)).status != 200:
+                    await asyncio.sleep(0.05)
+            again.close()
+            two.close()
+
+
+async def test_keys_that_can_not_be_read_are_told_to_the_log_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "keys.json"
+    app = VoxtraApp(app_name="office")
+    app.api = api = Api(0, keys=KeyRing(file), trunks=[TRUNK])
+    async with FakeOffice(app), Client(api.url, "vx_" + "0" * 12 + "_" + "x" * 43) as client:
+        file.write_text("rubbish")  # after the start, which would refuse it
+        reply = await client.ask("GET", "/v1/calls")
+        assert (reply.status, reply.code) == (503, "SERVICE_UNAVAILABLE")
+        assert "keys.json" not in str(reply.body)
+        assert "keys.json is damaged" in caplog.text
+
+
+async def test_a_query_that_says_two_things(serve: Serve) -> None:
+    async with serve() as (_, client):
+        twice = await client.ask("GET", "/v1/calls?limit=5&limit=50")
+        assert (twice.status, twice.body["error"]["data"]["field"]) == (400, "limit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
 
 from aiohttp import web
@@ -10,6 +11,9 @@ from aiohttp import web
 from voxtra.control.gate import Denied
 from voxtra.control.keys import Principal
 from voxtra.control.limits import Buckets
+from voxtra.errors import ConfigurationError
+
+log = logging.getLogger("voxtra.control")
 
 GUESSES_PER_S = 2.0
 """Requests with a wrong key, or none, of one address."""
@@ -38,11 +42,16 @@ class Doorman:
         """Who asks.
 
         Raises:
-            Denied: UNAUTHORIZED, FORBIDDEN (the key is for something else), TOO_MANY_REQUESTS.
+            Denied: UNAUTHORIZED, FORBIDDEN (the key is for something else), TOO_MANY_REQUESTS;
+                SERVICE_UNAVAILABLE: the keys can't be read.
         """
         now = asyncio.get_running_loop().time()
         kind, _, bearer = request.headers.get("Authorization", "").partition(" ")
-        principal = self._keys.check(bearer.strip()) if kind.lower() == "bearer" else None
+        try:
+            principal = self._keys.check(bearer.strip()) if kind.lower() == "bearer" else None
+        except ConfigurationError as error:  # the operator's business, and no stranger's: it names a file
+            log.error("no request can be let in: %s", error)
+            raise Denied("the keys can't be read now", "SERVICE_UNAVAILABLE", retry_after=10) from None
         if principal is None:
             _within(self._guesses.take(request.remote or "", now))
             raise Denied("Authorization: give a valid key, as 'Bearer vx_...'", "UNAUTHORIZED")

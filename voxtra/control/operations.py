@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from voxtra.control.doorman import Doorman
+from voxtra.control.gate import Denied
 from voxtra.control.keys import Principal
 from voxtra.control.requests import checked, read_json
 from voxtra.wire import ErrorCode
@@ -100,12 +101,22 @@ class Operations:
             principal = self._doorman.admit(request, operation.scope)
             query = body = None
             if operation.query is not None:
-                query = checked(operation.query, dict(request.query))
+                query = checked(operation.query, _once(request))
             if operation.body is not None:
                 body = checked(operation.body, await read_json(request))
             return await operation.answer(Asked(request, principal, body, query))
 
         return handle
+
+
+def _once(request: web.Request) -> dict[str, str]:
+    """The query. Raises Denied where one name is given twice: which of the two was meant?"""
+    given: dict[str, str] = {}
+    for name, value in request.query.items():
+        if name in given:
+            raise Denied(f"{name} is given twice", "BAD_REQUEST", field=name)
+        given[name] = value
+    return given
 
 
 def answered(model: BaseModel, status: int = 200, **headers: str) -> web.Response:

@@ -122,7 +122,8 @@ class CallRoutes:
         return answered(grant_for(self._desk, self._grant, asked.org, asked.path("sid"), role), 201)
 
     async def _events(self, asked: Asked) -> web.StreamResponse:
-        return await self._streams.send(asked.request, self._desk.get(asked.org, asked.path("sid")).log)
+        log = self._desk.get(asked.org, asked.path("sid")).log
+        return await self._streams.send(asked.request, asked.org, log)
 
     async def _agents(self, asked: Asked) -> web.Response:
         rows = [

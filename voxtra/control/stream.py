@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 
 from aiohttp import web
 
@@ -17,28 +18,33 @@ WRITE_S = 30.0
 """How long a reader may take to take an event, before its stream is cut. It may come again where it was."""
 MAX_STREAMS = 1000
 """Streams of a server at once."""
+MAX_STREAMS_ORG = 250
+"""Of one organisation: it can't take all."""
 
 
 class Streams:
     """Sends the events of calls to whoever reads them."""
 
     def __init__(self) -> None:
-        self._open = 0
+        self._open: Counter[str] = Counter()
 
-    async def send(self, request: web.Request, events: EventLog) -> web.StreamResponse:
+    async def send(self, request: web.Request, org: str, events: EventLog) -> web.StreamResponse:
         """All events after ``Last-Event-ID``, and those to come, until the call or the reader ends.
 
         Raises:
             Denied: there are too many streams, or the header is no number.
         """
         after = _after(request)
-        if self._open >= MAX_STREAMS:
-            raise Denied(f"{MAX_STREAMS} streams at once are the limit", "TOO_MANY_REQUESTS", retry_after=10)
-        self._open += 1
+        if self._open.total() >= MAX_STREAMS or self._open[org] >= MAX_STREAMS_ORG:
+            limit = f"{MAX_STREAMS_ORG} streams of an organisation, {MAX_STREAMS} of all"
+            raise Denied(f"{limit} at once are the limit", "TOO_MANY_REQUESTS", retry_after=10)
+        self._open[org] += 1
         try:
             return await _send(request, events, after)
         finally:
-            self._open -= 1
+            self._open[org] -= 1
+            if not self._open[org]:
+                del self._open[org]
 
 
 async def _send(request: web.Request, events: EventLog, after: int) -> web.StreamResponse:
