@@ -6,6 +6,9 @@ RATE = 400.0
 """Frames a second in the long run: four times what live sound in the shortest frames needs."""
 BURST = 3_000
 """Frames at once: half a minute of the shortest."""
+CALL_RATE = 2 * RATE
+"""Of all publishers on a call together: one that floods leaves room for another, thirty that do harm no other call."""
+CALL_BURST = 2 * BURST
 
 
 class Allowance:

@@ -13,6 +13,8 @@ from voxtra.wire import AudioFormat, unpack
 
 SLOW_S = 0.02
 """How long a publisher that sends more than is taken is not read from, s."""
+TURN = 10
+"""Messages that are taken of one publisher before the others have their turn."""
 
 
 class Publisher:
@@ -26,19 +28,33 @@ class Publisher:
 
     def __init__(self, reception: Reception, sound: Sound, form: AudioFormat) -> None:
         self._stats = reception.stats
+        self._sound = sound
         self._speaker = sound.speaker(form, max_waiting_s=reception.limits.waiting_s)
         self._loop = asyncio.get_running_loop()
         self._allowance = Allowance(self._loop.time())
         self._counted = (0, 0)
+        self._taken = 0
 
-    def take(self, message: bytes) -> float:
-        """One message. Returns how long not to read the next, s.
+    async def take(self, message: bytes) -> None:
+        """One message. Waits where the next is not to be read at once.
+
+        Raises:
+            Refused: it is no frame of the format.
+        """
+        self._taken += 1
+        pause = self._take(message)
+        if pause or self._taken % TURN == 0:
+            await asyncio.sleep(pause)
+
+    def _take(self, message: bytes) -> float:
+        """Returns how long not to read the next, s.
 
         Raises:
             Refused: it is no frame of the format.
         """
         self._stats.frames_in += 1
-        if not self._allowance.take(self._loop.time()):
+        now = self._loop.time()
+        if not (self._allowance.take(now) and self._sound.allowance.take(now)):
             self._stats.frames_flooded += 1
             return SLOW_S
         try:

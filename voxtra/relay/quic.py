@@ -270,8 +270,7 @@ class QuicServer:
             async with await broadcast.subscribe_track("audio", wanted) as track:
                 async for group in track:
                     async for frame in group:
-                        if pause := publisher.take(frame.payload):
-                            await asyncio.sleep(pause)
+                        await publisher.take(frame.payload)
         except moq.Error as error:
             log.debug("a published track ended: %r", error)
 

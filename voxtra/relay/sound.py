@@ -11,6 +11,7 @@ from voxtra.calls.seat import Seat
 from voxtra.errors import CallEndedError, MediaError, TelephonyError
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.media.line import Line
+from voxtra.relay.allowance import CALL_BURST, CALL_RATE, Allowance
 from voxtra.relay.feed import Feed
 from voxtra.relay.speaker import MAX_WAITING_S, Speaker
 from voxtra.session import CallSession
@@ -35,6 +36,7 @@ class Sound:
         feed: what is received.
         line: the line of the moment.
         ended: resolves with why there will be no more.
+        allowance: frames that all who speak on it may send together.
     """
 
     def __init__(self, call: CallSession, open_line: Callable[[], Awaitable[Line]]) -> None:
@@ -43,6 +45,7 @@ class Sound:
         self.line: Line | None = None
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._open_line = open_line
+        self.allowance = Allowance(self.ended.get_loop().time(), rate=CALL_RATE, burst=CALL_BURST)
         self._opened = asyncio.Event()
         self._answered = asyncio.Event()
         self._off = call.observe(self._event)

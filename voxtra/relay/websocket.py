@@ -161,8 +161,7 @@ async def _read(ws: web.WebSocketResponse, publisher: Publisher) -> None:
     while True:
         message = await ws.receive()
         if message.type is WSMsgType.BINARY:
-            if pause := publisher.take(message.data):
-                await asyncio.sleep(pause)
+            await publisher.take(message.data)
         elif message.type is WSMsgType.TEXT:
             raise Refused(BAD_REQUEST, "a text message: frames are binary")
         else:  # closed, closing, or an error of the protocol that aiohttp has answered
