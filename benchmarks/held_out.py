@@ -69,7 +69,7 @@ INTERRUPTIONS = (
     "What do I need to bring?", "No, I wanted Wednesday.", "Can we do it later?", "Wait, wait.", "Is that this week?",
     "Actually, I have to cancel.", "I don't have insurance.",
 )  # fmt: skip
-LISTENING = ("Uh-huh.", "Mm.", "Okay, okay.", "Yes.", "All right.", "Got it.", "Aha.", "Sure.")
+LISTENING = ("Uh-huh.", "Mm.", "Right, right.", "Yes.", "All right.", "Got it.", "Aha.", "Sure.")
 
 
 def held_out(quick: bool = False) -> list[Situation]:

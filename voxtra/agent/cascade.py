@@ -156,7 +156,7 @@ class Cascade:
         log.warning(
             "%s: more than %d rounds of tools in one turn", self._agent.name, self._agent.max_tool_rounds
         )
-        await self._say(self._agent.apology)
+        await self._last_words(self._agent.apology)
         return None
 
     async def _reply(self, text: object) -> tuple[AgentResponseEvent | None, SayResult]:
@@ -231,9 +231,13 @@ class Cascade:
         return result
 
     async def _filler(self, words: str) -> bool:
-        """Say something while the caller waits. True when the caller cut in."""
+        """Say something while the caller waits; without a word where that fails. True when the caller cut in."""
         words = words or next(self._fillers, "")
-        return bool(words) and (await self._say(words)).reason == "interrupted"
+        try:
+            return bool(words) and (await self._say(words)).reason == "interrupted"
+        except ProviderError as error:
+            log.warning("the filler was not said: %s", error)
+            return False
 
     async def _failed(self, error: ProviderError) -> None:
         self._stage.result.failures += 1

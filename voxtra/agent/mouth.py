@@ -217,8 +217,9 @@ class Mouth:
     async def _watch(
         self, tts: TTS, utterance: Utterance, voice: str | None, patience: Patience, times: TurnTimes
     ) -> None:
-        """Fill in where the text halts, and give it up in time. Only raises: LLMError, TTSError."""
+        """Fill in where the text halts, and give it up in time. Only raises: LLMError."""
         line, silent, filled = self._line, 0.0, -1
+        now = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(WATCH_S)
             dry = line.queued - line.heard <= line.samples(FRAME_MS)
@@ -231,8 +232,13 @@ class Mouth:
             clauses_said = len(utterance.ledger.spans)
             if silent >= patience.filler_after_s and filled != clauses_said:
                 filled = clauses_said
+                began = now()
                 if words := patience.filler():
-                    await self._fill(tts, words, utterance, voice, times)
+                    try:
+                        await self._fill(tts, words, utterance, voice, times)
+                    except (TTSError, TimeoutError) as error:
+                        silent += now() - began
+                        log.warning("the filler was not said: %s", error or "no sound in time")
 
     async def _fill(
         self, tts: TTS, words: str, utterance: Utterance, voice: str | None, times: TurnTimes
