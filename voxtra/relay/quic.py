@@ -35,6 +35,8 @@ own 5 ms the sound of 40 calls was 150 ms late (p50), with this 10."""
 ACCEPT_S = 10.0
 CLOSE_S = 1.0
 """How long a peer may take to go by itself once its tracks have ended."""
+FAREWELL_S = 0.1
+"""How long the package's own thread takes, at most, to send off why a session was closed."""
 
 
 def _moq() -> Any:
@@ -119,6 +121,7 @@ class QuicServer:
         self._switch_s = sys.getswitchinterval()
         self._accepting: asyncio.Task[None] | None = None
         self._sessions: set[asyncio.Task[None]] = set()
+        self._leaving: set[asyncio.Task[Any]] = set()
         self._outgoing: dict[tuple[Sound, AudioFormat], Outgoing] = {}
 
     async def start(self) -> None:
@@ -153,6 +156,9 @@ class QuicServer:
         if server is None:
             return
         sys.setswitchinterval(self._switch_s)
+        if self._leaving:  # their calls have just ended: their peers are told so
+            await asyncio.wait(self._leaving, timeout=2 * CLOSE_S)
+            await asyncio.sleep(FAREWELL_S)
         await server.__aexit__(None, None, None)
         tasks = [*self._sessions, *([self._accepting] if self._accepting else [])]
         for task in tasks:
@@ -213,13 +219,25 @@ class QuicServer:
         finally:
             if outgoing is not None:
                 self._give_up(sound, form, outgoing)
-            if session is not None and sound.ended.done() and tasks:
-                await first_of(tasks[1], timeout=CLOSE_S)  # what was sent last arrives
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            if session is not None:
-                session.cancel(code)
+            try:
+                if session is not None and sound.ended.done() and tasks:
+                    await self._last_words(tasks[1])
+            finally:  # also where the relay stops meanwhile
+                for task in tasks:
+                    task.cancel()
+                if session is not None:
+                    session.cancel(code)
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _last_words(self, closed: asyncio.Task[None]) -> None:
+        """What was sent last arrives, and then the peer goes by itself."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._leaving.add(task)
+        try:
+            await first_of(closed, timeout=CLOSE_S)
+        finally:
+            self._leaving.discard(task)
 
     async def _closed(self, session: Any) -> None:
         try:
