@@ -152,6 +152,8 @@ def _grant(claims: dict[str, Any]) -> Grant:
     role = claims.get("role")
     if not isinstance(names, list) or not found or not all(found) or role not in (None, *get_args(Role)):
         raise TokenError("the token's claims make no sense")
+    if not _ORG.fullmatch(claims["sub"]):
+        raise TokenError("the token's claims make no sense")
     return Grant(claims["sub"], frozenset(match.group(1) for match in found if match), role)
 
 

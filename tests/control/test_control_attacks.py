@@ -217,3 +217,50 @@ async def test_a_query_that_says_two_things(serve: Serve) -> None:
     async with serve() as (_, client):
         twice = await client.ask("GET", "/v1/calls?limit=5&limit=50")
         assert (twice.status, twice.body["error"]["data"]["field"]) == (400, "limit")
+
+
+async def test_no_operation_shows_or_does_anything_to_another(serve: Serve) -> None:
+    """Every operation there is, by the server's own document: one that is added is asked, too."""
+    bodies = {"transferCall": {"to": TO2}, "attachAgent": {"agent": "bot"}, "audioToken": {}}
+    async with serve(endpoints=["carrier"]) as (app, client):
+        app.agent("bot")(lambda call: asyncio.sleep(60))
+        sid = (await client.originate())["sid"]
+        await client.until(sid, "in_progress")
+        assert (
+            await client.ask("POST", "/v1/trunks", json={"id": "mine", "endpoint": "carrier"})
+        ).status == 201
+        document = (await client.ask("GET", "/openapi.json")).body
+        asked = 0
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                where = path.replace("{sid}", sid).replace("{trunkId}", "mine")
+                name = operation["operationId"]
+                nobody = await client.ask(method.upper(), where, key="wrong")
+                assert nobody.status in (401, 429), name
+                if operation["description"] != "The key needs the scope `voice:calls:read`.":
+                    reader = await client.ask(method.upper(), where, key="reader")
+                    assert (reader.status, reader.code) == (403, "FORBIDDEN"), name
+                if where != path:
+                    options = {"json": bodies.get(name, {})} if method in ("post", "put") else {}
+                    other = await client.ask(method.upper(), where, key="other", **options)
+                    assert (other.status, other.code) == (404, "NOT_FOUND"), name
+                    asked += 1
+        assert asked >= 10
+        for path, key in (("/v1/calls", "calls"), ("/v1/trunks", "trunks")):
+            seen = (await client.ask("GET", path, key="other")).body[key]
+            assert not [row for row in seen if row.get("sid") == sid or row.get("id") == "mine"]
+        assert await client.status(sid) == "in_progress"
+
+
+async def test_another_organisation_has_idempotency_keys_of_its_own(serve: Serve) -> None:
+    async with serve() as (_, client):
+        headers = {"Idempotency-Key": "one"}
+        order = {"to": TO, "from": FROM, "trunkId": "trunk_main"}
+        mine = await client.ask("POST", "/v1/calls", json=order, headers=headers)
+        again = await client.ask("POST", "/v1/calls", json=order, headers=headers)
+        theirs = await client.ask("POST", "/v1/calls", key="other", json=order, headers=headers)
+        assert mine.body["sid"] == again.body["sid"] != theirs.body["sid"]
+        assert (again.headers["Idempotency-Replayed"], theirs.headers.get("Idempotency-Replayed")) == (
+            "true",
+            None,
+        )
