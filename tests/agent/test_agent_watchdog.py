@@ -66,6 +66,38 @@ def test_a_realtime_model_that_says_nothing_is_given_up(voice: bool) -> None:
     assert result.duration < 80
 
 
+def test_a_filler_does_not_begin_the_wait_anew() -> None:
+    class Dumb(ScriptedRealtime):
+        def reply(self) -> Any:
+            self._latency = 1e6
+            return ["never"]
+
+    async def caller(call: FakeCall) -> None:
+        await call.says("Are you there?")
+        await call.hears("One moment")
+        assert await call.ended(timeout=90) == "app"
+
+    result, talk = realtime(Agent(max_failures=1), caller, Dumb(), tts="local")
+    assert talk.reason == "failed"
+    assert [line for line in result.lines if "One moment" in line] == ["agent: One moment, please."]
+
+
+def test_a_turn_that_ends_while_the_model_is_connected_to_is_answered() -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.says("Are you there?")
+        await call.hears("Here I am", timeout=20)
+        await call.hangs_up()
+
+    app = VoxtraApp(realtime=ScriptedRealtime(["Here I am."], latency=4))
+
+    @app.default()
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        await call.converse(Agent())
+
+    run_call(app, caller)
+
+
 class StallingLLM(LLM):
     """Says some words and then nothing, for ``stall_s``."""
 

@@ -238,7 +238,7 @@ class Mouth:
                         await self._fill(tts, words, utterance, voice, times)
                     except (TTSError, TimeoutError) as error:
                         silent += now() - began
-                        log.warning("the filler was not said: %s", error or "no sound in time")
+                        log.warning("the filler was not said: %s", str(error) or "no sound in time")
 
     async def _fill(
         self, tts: TTS, words: str, utterance: Utterance, voice: str | None, times: TurnTimes

@@ -14,7 +14,7 @@ from voxtra.agent.realtime_caller import Caller, told_of
 from voxtra.agent.realtime_cut import Cut
 from voxtra.agent.realtime_ears import CallerWords
 from voxtra.agent.realtime_link import Link
-from voxtra.agent.realtime_playing import Playing
+from voxtra.agent.realtime_playing import OWN, Playing
 from voxtra.agent.realtime_replies import Replies, response_event
 from voxtra.agent.realtime_reply import AGAIN, GO_ON, SAY, Reply
 from voxtra.agent.realtime_tools import OnTool, ToolRuns
@@ -150,6 +150,11 @@ class RealtimePipeline:
         dry = self.line.queued - self.line.heard <= self.line.samples(FRAME_MS)
         return wanted and dry and not (self.caller_speaks or self.deaf or self.line.closed.done())
 
+    @property
+    def filled_in(self) -> bool:
+        """True while words of another voice are heard in this one's place."""
+        return bool(self._playing.of(OWN))
+
     async def quiet(self, timeout: float = 30.0) -> bool:
         """Wait until everything was said and heard; False when that takes longer than ``timeout`` s, or the
         line closes first. A tool that ends the call waits for this."""
@@ -283,6 +288,7 @@ class RealtimePipeline:
         for tool_id, result in self.tools.unsent:
             stream.add_tool_result(tool_id, result)
         self._words.reconnected()
+        unanswered = self._unanswered  # a turn may have ended while it was connected
         if unanswered is not None:
             for pcm in unanswered[0]:
                 self._link.push(pcm)

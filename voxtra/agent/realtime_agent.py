@@ -177,8 +177,9 @@ class RealtimeAgent:
                 raise Over("max_duration")
             await asyncio.sleep(TICK_S)
             if not pipeline.owes:
-                owes_since = None
-                self._filled = False
+                if not pipeline.filled_in:  # a filler ends no wait: else it would be filled in for ever
+                    owes_since = None
+                    self._filled = False
             elif owes_since is None:
                 owes_since = now()
             elif await self._overdue(now() - owes_since):

@@ -41,7 +41,9 @@ class Early(SpeechToSpeech):
             async with asyncio.timeout(CONNECT_S):
                 self._stream = await self.provider.open(**self._wanted, on_event=self._event)
         except (LLMError, TimeoutError) as error:
-            log.warning("%s: not connected ahead: %s", self.name, error or f"nothing within {CONNECT_S:g} s")
+            log.warning(
+                "%s: not connected ahead: %s", self.name, str(error) or f"nothing within {CONNECT_S:g} s"
+            )
 
     def _event(self, event: SpeechEvent) -> None:
         self._tell(event)
