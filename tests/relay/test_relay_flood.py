@@ -9,12 +9,13 @@ import aiohttp
 import pytest
 from relay_fakes import FakeCalls, FakeSession
 
-from voxtra.relay import Relay
+from voxtra.relay import Limits, Relay
 from voxtra.relay.allowance import CALL_BURST
 from voxtra.relay.publisher import TURN, Publisher
 from voxtra.relay.reception import Reception
 from voxtra.relay.sound import Sound
 from voxtra.tokens import RelayKeys
+from voxtra.voice.moq_session import MoqSession
 from voxtra.wire import AudioFormat, SoundFrame, pack
 
 SID = "call-0001"
@@ -101,3 +102,24 @@ async def test_a_token_opens_as_many_connections_as_a_call_takes_and_rubbish_non
             while relay.stats.attached:
                 await asyncio.sleep(0.01)
         assert relay._reception._calls == {}
+
+
+@pytest.mark.parametrize(
+    ("sid", "query", "says", "final"),
+    [
+        (SID, "", "the token is not taken", False),
+        (SID, f"tok={KEYS.sign('evil', SID)[0]}", "there is no such call", True),
+        (SID, f"nonsense=1&tok={KEYS.sign('acme', SID)[0]}", "the relay closed with 400", True),
+        (SID, f"tok={KEYS.sign('acme', SID)[0]}", "the relay closed with 429", False),
+    ],
+)
+async def test_why_the_client_is_refused_over_quic(sid: str, query: str, says: str, final: bool) -> None:
+    """A relay that is full is tried again: the old connection of one that broke may still count."""
+    async with Relay(FakeCalls(**{SID: FakeSession()}), KEYS, limits=Limits(per_call=0)) as relay:
+        session = await MoqSession.connect(f"{relay.quic_url}/voice/{sid}?{query}", relay.fingerprints)
+        try:
+            async with asyncio.timeout(10):
+                why = await session.ended()
+        finally:
+            await session.close()
+        assert (str(why), why.final) == (says, final)

@@ -26,6 +26,8 @@ AHEAD_US: Final = 60_000_000
 FLUSH_S: Final = 1.0
 SENT_BYTES: Final = 4_000
 _STATS_S = 0.15  # they are renewed every 100 ms
+_REJECTED = 64
+"""What MoQ adds to the status of a request that is refused; one that is closed later has it plain."""
 _AGAIN = (401, 429)
 """Refusals that another try, with a new token, may get over."""
 
@@ -97,6 +99,8 @@ class MoqSession:
         if details is None:
             return LinkEnded(f"the connection broke: {error!r}", final=False)
         code = 401 if self._moq.is_auth(error) else int(details.code)
+        if _REJECTED + 400 <= code < 500:
+            code -= _REJECTED
         words = {404: "there is no such call", 410: "the call has ended", 401: "the token is not taken"}
         final = 400 <= code < 500 and code not in _AGAIN
         return LinkEnded(words.get(code, f"the relay closed with {code}"), final=final)
