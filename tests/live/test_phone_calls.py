@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import struct
 from itertools import pairwise
 from typing import Any
@@ -160,6 +161,11 @@ async def connected(asterisk: PrivateAsterisk, caller: Phone, callee: Phone) -> 
     taken.answer()
     await call.answered()
     await taken.answered()
+    async with asyncio.timeout(
+        5
+    ):  # Asterisk says 200 before the two hear each other; a REFER until then is a 400
+        while not re.search(r" 2 basic ", await asterisk.rx("bridge show all")):
+            await asyncio.sleep(0.02)
     return call, taken
 
 

@@ -13,6 +13,7 @@ import pytest
 from relay_rig import tone
 from voice_rig import ORDER, Served, packets, served
 
+from voxtra import CallSession
 from voxtra.api import Api
 from voxtra.testing.asterisk import PrivateAsterisk
 from voxtra.testing.phone import PhoneCall
@@ -71,6 +72,10 @@ def belongings() -> tuple[int, int]:
     return threading.active_count(), len(os.listdir("/proc/self/fd"))
 
 
+def living_sessions() -> int:
+    return sum(type(each) is CallSession for each in gc.get_objects())
+
+
 async def test_short_calls_with_bridges_leave_nothing(asterisk: PrivateAsterisk) -> None:
     rounds = int(os.environ.get("VOXTRA_SHORT_CALLS", "24"))
     async with served(asterisk) as it:
@@ -80,6 +85,7 @@ async def test_short_calls_with_bridges_leave_nothing(asterisk: PrivateAsterisk)
             await some(v, len(WAYS) * 2)  # what is loaded and opened once is there
             await at_rest(it)
             before = belongings(), len(asyncio.all_tasks())
+            sessions = living_sessions()
             await some(v, rounds)
             await at_rest(it)
             for _ in range(100):
@@ -90,6 +96,7 @@ async def test_short_calls_with_bridges_leave_nothing(asterisk: PrivateAsterisk)
             assert after[1] <= before[1], (before, after)
             assert after[0][1] <= before[0][1] + 4, (before, after)
             assert after[0][0] <= before[0][0] + 2, (before, after)
+            assert living_sessions() <= sessions + 4  # rows of calls that are over remain, the calls don't
         answers.cancel()
         assert await asyncio.gather(answers, return_exceptions=True)
 

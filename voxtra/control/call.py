@@ -5,16 +5,13 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from voxtra.control.events import EventLog, turn_event
 from voxtra.errors import OriginateError
 from voxtra.events import CallEndedEvent, EventType, VoxtraEvent
 from voxtra.types import CallDirection
 from voxtra.wire import ENDED, CallRow, CallStatus
-
-if TYPE_CHECKING:
-    from voxtra.session import CallSession
 
 Outcome: TypeAlias = Literal[
     "answered", "transferred", "busy", "no_answer", "rejected", "cancelled", "failed", "unanswered"
@@ -53,7 +50,6 @@ class Call:
         to, from_: E.164 numbers where they are known, else what Asterisk calls them.
         trunk_id: the trunk it goes over, None for an inbound call of no known trunk.
         agent: id of the agent on it, ``inline`` for one described in place.
-        session: the live call; kept after its end.
         cause: Q.850 cause of the end, 0 when unknown.
         media: figures of its sound (frames received, lost, late ...), once it has ended.
         hanging_up: we were asked to end it.
@@ -66,7 +62,6 @@ class Call:
     direction: CallDirection
     trunk_id: str | None = None
     agent: str | None = None
-    session: CallSession | None = None
     sid: str = field(default_factory=new_sid)
     status: CallStatus = "dialing"
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))

@@ -60,7 +60,6 @@ class Running:
         self._ended = False
         self._tell_over: Callable[[], object] = lambda: None
         self._tell_gone: Callable[[], object] = lambda: None
-        call.session = session
         session.observe(self._take)
         session._leg.on_event(self._ring)
 
