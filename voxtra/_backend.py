@@ -41,6 +41,7 @@ class BackendConfig(Settings):
         backoff: wait before the first retry, s; it doubles each time.
         private_urls: let the URL lead into private networks and to this machine.
         spool: a folder that keeps events until they are delivered; "" = they are kept in memory.
+        left: without a spool, the folder for what could not be delivered before a stop; "" = it is lost.
         max_waiting: events that may wait; what comes then is lost, and logged.
         parallel: requests at a time.
         flush: how long stopping waits for deliveries, s.
@@ -57,10 +58,11 @@ class BackendConfig(Settings):
     backoff: float = Field(1.0, gt=0, le=3600)
     private_urls: bool = False
     spool: str = ""
+    left: str = "webhook-left"
     max_waiting: int = Field(10_000, ge=1)
     parallel: int = Field(8, ge=1, le=1000)
     flush: float = Field(5.0, ge=0, le=3600)
 
     def arguments(self) -> dict[str, Any]:
         """Those of :class:`~voxtra.webhook.WebhookConfig`."""
-        return {**self.model_dump(), "spool": self.spool or None}
+        return {**self.model_dump(), "spool": self.spool or None, "left": self.left or None}

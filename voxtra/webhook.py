@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -50,7 +51,9 @@ class WebhookConfig:
         backoff: wait before the first retry, s; it doubles each time, and half of it is chance.
         private_urls: let the URL lead into private networks and to this machine.
         spool: a folder that keeps events until they are delivered, over restarts and crashes. Of this process
-            and this webhook alone. None = they are kept in memory.
+            and this webhook alone. None = they are kept in memory, and at a stop in ``left``.
+        left: without a ``spool``: the folder for what could not be delivered before the stop. The next start
+            that finds it delivers from there, and uses it as its spool. None = it is lost, and logged.
         max_waiting: events that may wait; what comes then is lost, and logged.
         parallel: requests at a time; the events of one call always go one after another.
         flush: how long stopping waits for deliveries, s.
@@ -68,6 +71,7 @@ class WebhookConfig:
     backoff: float = 1.0
     private_urls: bool = False
     spool: str | PathLike[str] | None = None
+    left: str | PathLike[str] | None = "webhook-left"
     max_waiting: int = 10_000
     parallel: int = 8
     flush: float = 5.0
@@ -104,7 +108,7 @@ class BackendWebhook:
 
     Attributes:
         sent: delivered so far.
-        lost: what came when ``max_waiting`` others waited, or was still in memory at the end.
+        lost: what came when ``max_waiting`` others waited, or could not be kept at the end.
     """
 
     def __init__(self, config: WebhookConfig) -> None:
@@ -112,7 +116,7 @@ class BackendWebhook:
             raise ConfigurationError(f"webhook={config!r}: should be a WebhookConfig(url=...)")
         self.config = config
         parts = urlsplit(config.url)
-        self._shown = f"{parts.scheme}://{parts.hostname}{parts.path}"
+        self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         """For logs: a query or a user's name may hold a secret."""
         self._events = {str(each) for each in config.events}
         self._inbox: deque[VoxtraEvent] = deque()
@@ -120,6 +124,7 @@ class BackendWebhook:
         self._writer: asyncio.Task[None] | None = None
         self._client: aiohttp.ClientSession | None = None
         self._spool = Spool(config.spool, processes=config.processes, max_entries=config.max_waiting)
+        self._spool_processes = config.processes
         self._numbers: dict[str, int] = {}
         self.sent = 0
         self.lost = 0
@@ -134,7 +139,7 @@ class BackendWebhook:
         if self._writer is not None:
             return
         config = self.config
-        await self._spool.open()
+        await self._open_spool()
         resolver: Any = None if config.private_urls else PublicOnly(_ALLOWED_BY)
         self._client = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(resolver=resolver, limit=config.parallel),
@@ -142,14 +147,28 @@ class BackendWebhook:
             trust_env=False,
         )
         attempts, most_s = config.retries + 1, 60.0
-        if config.spool is not None:
+        if self._spool.folder is not None:
             attempts, most_s = max(attempts, 100), 600.0
         patience = Patience(attempts, config.backoff, max(most_s, config.backoff), config.timeout + 5)
         self._spool.add_outlet(self._name, self._deliver, patience=patience, parallel=config.parallel)
         self._writer = asyncio.ensure_future(self._write())
 
+    async def _open_spool(self) -> None:
+        left = self.config.left
+        if self.config.spool is None and left is not None and await asyncio.to_thread(Path(left).is_dir):
+            found = self._left_spool(left)
+            try:
+                await found.open()
+            except (ConfigurationError, SpoolError) as error:
+                log.warning("%s: what an earlier run left stays there: %s", self._shown, error)
+            else:
+                self._spool = found
+                return
+        await self._spool.open()
+
     def share(self, processes: int) -> None:
         """So many processes run this app side by side: each has a folder of its own in the spool's."""
+        self._spool_processes = max(processes, self._spool_processes)
         self._spool.share(processes)
 
     @property
@@ -175,15 +194,42 @@ class BackendWebhook:
         await asyncio.gather(writer, return_exceptions=True)
         await self._store()
         if not await self._spool.flush(self.config.flush):
-            left = await self._spool.do(SpoolStore.waiting, self._name)
-            if self.config.spool is None:
-                self._lose(left, "not delivered before the end; WebhookConfig(spool=...) keeps them")
+            if self._spool.folder is None:
+                await self._keep_left()
             else:
-                log.info("%s: %d events stay in the spool %s", self._shown, left, self.config.spool)
+                left = await self._spool.do(SpoolStore.waiting, self._name)
+                log.info("%s: %d events stay in the spool %s", self._shown, left, self._spool.folder)
         await self._spool.close()
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+    def _left_spool(self, folder: str | PathLike[str]) -> Spool:
+        return Spool(folder, processes=self._spool_processes, max_entries=self.config.max_waiting)
+
+    async def _keep_left(self) -> None:
+        """Put what waits in memory into the folder ``left``."""
+        rows = await self._spool.do(
+            SpoolStore.entries, ("pending", "taken"), self._name, self.config.max_waiting
+        )
+        entries, left = list(rows), self.config.left
+        if left is None:
+            self._lose(len(entries), "not delivered before the end; WebhookConfig(spool=...) keeps them")
+            return
+        folder = self._left_spool(left)
+        try:
+            await folder.open()
+            try:
+                await folder.put(entries)
+            finally:
+                await folder.close()
+        except (ConfigurationError, SpoolError) as error:
+            self._lose(len(entries), f"not delivered before the end, and not kept: {error}")
+        else:
+            log.warning(
+                "%s: %d events are not delivered yet: kept in %s for the next start (voxtra spool list -f %s)",
+                self._shown, len(entries), folder.folder, folder.folder,
+            )  # fmt: skip
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -20,6 +20,7 @@ from voxtra.config import VoxtraConfig
 from voxtra.errors import ConfigurationError
 from voxtra.events import CallEndedEvent, DTMFEvent, EventType, UserTranscriptEvent, VoxtraEvent
 from voxtra.recording.answers import retry_after_s
+from voxtra.recording.spool import Spool
 from voxtra.webhook import BackendWebhook, WebhookConfig, payload, verify_signature
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -67,7 +68,7 @@ class Receiver:
 
 
 def config(url, **more):
-    return WebhookConfig(url, private_urls=True, **{"backoff": 0.02, "flush": 5.0} | more)
+    return WebhookConfig(url, private_urls=True, **{"backoff": 0.02, "flush": 5.0, "left": None} | more)
 
 
 def digits(text, session="vx-1"):
@@ -271,17 +272,57 @@ async def test_what_a_stop_finds_waiting_stays_in_the_spool_and_goes_out_next_ti
         assert [body["data"]["digit"] for body in receiver.bodies] == list("1234")
 
 
-async def test_without_a_spool_what_is_lost_at_the_end_is_said(caplog):
-    async with BackendWebhook(config("http://127.0.0.1:9/hook?token=hidden", flush=0.05)) as hook:
+async def test_without_a_spool_what_is_left_at_the_end_is_kept_for_the_next_start(tmp_path, caplog):
+    left = tmp_path / "left"
+    async with BackendWebhook(config("http://127.0.0.1:9/hook?token=hidden", flush=0.05, left=left)) as hook:
+        for event in digits("123"):
+            hook.send(event)
+    assert (hook.sent, hook.lost) == (0, 0)
+    assert "3 events are not delivered yet" in caplog.text
+    assert "hidden" not in caplog.text
+    async with Receiver() as receiver:
+        again = BackendWebhook(config(receiver.url, left=left))
+        again._shown = hook._shown  # the same address, which nobody listened to before
+        async with again:
+            again.send(*digits("4"))
+        assert [body["data"]["digit"] for body in receiver.bodies] == list("1234")
+        assert [body["session_id"] for body in receiver.bodies] == ["vx-1"] * 4
+
+
+async def test_all_delivered_leaves_no_folder(tmp_path):
+    left = tmp_path / "left"
+    async with Receiver() as receiver, BackendWebhook(config(receiver.url, left=left)) as hook:
+        for event in digits("123"):
+            hook.send(event)
+    assert hook.sent == 3
+    assert not left.exists()
+
+
+async def test_what_cannot_be_kept_is_said(tmp_path, caplog):
+    """Another process has the folder."""
+    left = tmp_path / "left"
+    holder = Spool(left)
+    await holder.open()
+    hook = BackendWebhook(config("http://127.0.0.1:9/hook", flush=0.05, left=left))
+    async with hook:
+        assert "what an earlier run left stays there" in caplog.text
+        for event in digits("12"):
+            hook.send(event)
+    await holder.close()
+    assert hook.lost == 2
+    assert "2 events lost" in caplog.text
+
+
+async def test_what_is_left_may_be_thrown_away(caplog):
+    async with BackendWebhook(config("http://127.0.0.1:9/hook", flush=0.05, left=None)) as hook:
         for event in digits("123"):
             hook.send(event)
     assert hook.lost == 3
     assert "3 events lost" in caplog.text
-    assert "hidden" not in caplog.text
 
 
 async def test_a_flood_is_bounded_and_said(caplog):
-    hook = BackendWebhook(config("http://127.0.0.1:9/hook", max_waiting=10, flush=0))
+    hook = BackendWebhook(config("http://127.0.0.1:9/hook", max_waiting=10, flush=0, left=None))
     for event in digits("1" * 15):
         hook.send(event)
     assert hook.lost == 5

@@ -152,7 +152,7 @@ def test_the_public_names_are_these():
     import voxtra.speech
 
     assert voxtra.speech.__all__ == [
-        "LLM", "STT", "TTS", "VAD", "BatchSTT", "CachedTTS", "Fallback", "InferencePool", "LLMEvent",
+        "LLM", "STT", "TTS", "VAD", "BatchSTT", "CachedTTS", "EndOfTurnModel", "Fallback", "InferencePool", "LLMEvent",
         "LocalStack", "Provider", "STTStream", "Speech", "SpeechStream", "SpeechToSpeech", "TextDelta",
         "ToolCall", "Transcript", "Usage", "VADStream",
         "load", "load_as", "local", "local_stt", "local_tts", "local_vad", "shared_pool",
