@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from typing import Any
 
 import pytest
 from control_rig import FROM, OTHER, TO, TO2, Client, Serve
 
 from voxtra import CallSession
-from voxtra.testing.fake_asterisk import FakeEndpoint
+from voxtra.testing.fake_asterisk import FakeAsterisk, FakeEndpoint
 
 
 @pytest.mark.parametrize("prefix", ["/api/trpc", "/trpc"])
@@ -24,7 +25,7 @@ async def test_a_call_and_its_row_on_both_prefixes(serve: Serve, prefix: str) ->
         assert await client.until(row["sid"], "in_progress") == "in_progress"
         ended = await client.do("voice.calls.hangup", prefix=prefix, sid=row["sid"])
         assert ended.body == {"result": {"data": None}}
-        assert await client.until(row["sid"], "completed") == "completed"
+        assert await client.status(row["sid"]) == "completed"
         again = await client.do("voice.calls.hangup", sid=row["sid"])
         assert again.body == {"result": {"data": None}}
 
@@ -46,8 +47,26 @@ async def test_hung_up_while_it_rings(serve: Serve) -> None:
     async with serve(callee=FakeEndpoint(rings=60)) as (_, client):
         sid = (await client.originate())["sid"]
         await client.do("voice.calls.hangup", sid=sid)
-        assert await client.until(sid, "failed", "no_answer") == "no_answer"
+        assert await client.status(sid) == "no_answer"
         assert (await client.ask("GET", f"/v1/calls/{sid}")).body["outcome"] == "cancelled"
+
+
+async def test_who_hung_up_reads_the_end_next(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell = FakeAsterisk.emit
+
+    def late(self: FakeAsterisk, kind: str, **fields: Any) -> None:
+        """As a busy Asterisk tells of the channel's end."""
+        if kind != "ChannelDestroyed":
+            tell(self, kind, **fields)
+        else:
+            asyncio.get_running_loop().call_later(0.2, lambda: tell(self, kind, **fields))
+
+    monkeypatch.setattr(FakeAsterisk, "emit", late)
+    async with serve() as (_, client):
+        sid = (await client.originate())["sid"]
+        assert await client.until(sid, "in_progress") == "in_progress"
+        await client.do("voice.calls.hangup", sid=sid)
+        assert await client.status(sid) == "completed"
 
 
 @pytest.mark.parametrize(("asked", "wanted"), [(1, 5), (30, 30), (4000, 120), (-5, 5)])

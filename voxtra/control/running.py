@@ -30,6 +30,9 @@ TRANSFER_RING_S = 25.0
 """How long a transfer's target may ring: the request that wants it waits for the answer, and clients give up
 after 30 s."""
 
+TOLD_S = 2.0
+"""How long a hang-up waits for the call's end to be known: Asterisk tells the cause a moment later."""
+
 Spawn = Callable[[Coroutine[Any, Any, None], str], None]
 
 
@@ -57,7 +60,7 @@ class Running:
         self._changing = asyncio.Lock()
         self._hosted: asyncio.Future[None] | None = None
         self._limit: asyncio.TimerHandle | None = None
-        self._ended = False
+        self._ended = asyncio.Event()
         self._tell_over: Callable[[], object] = lambda: None
         self._tell_gone: Callable[[], object] = lambda: None
         session.observe(self._take)
@@ -67,7 +70,9 @@ class Running:
 
     def bound(self, admission: Admission) -> None:
         """It goes on at the cost of ``admission``, and no longer than that allows."""
-        if self._ended:  # it went by REFER, or was hung up this moment: nothing would give the place back
+        if (
+            self._ended.is_set()
+        ):  # it went by REFER, or was hung up this moment: nothing would give the place back
             admission.release()
             return
         self._admissions.append(admission)
@@ -112,8 +117,8 @@ class Running:
         self.call.take(event)
         if event.type is EventType.CALL_ANSWERED and self._pending is not None:
             self._spawn(self._attach_pending(), "attach")
-        elif not self._ended and isinstance(event, CallEndedEvent):
-            self._ended = True
+        elif not self._ended.is_set() and isinstance(event, CallEndedEvent):
+            self._ended.set()
             self._tell_over()
             self._spawn(self._over(), "over")
 
@@ -216,10 +221,13 @@ class Running:
             raise Denied("the call is in a queue of the dialplan: it can't be transferred", "CONFLICT")
 
     async def hangup(self) -> None:
-        """End it. Ended already is as good."""
+        """End it: who asks next reads how it ended. Ended already is as good."""
         self.call.hanging_up = True
         self._pending = None
         await self.session.hangup()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TOLD_S):
+                await self._ended.wait()
 
     async def _hand_over(self, to: str, trunk: ApiTrunk, caller_id: str) -> TransferResult:
         session = self.session
