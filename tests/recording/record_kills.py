@@ -13,12 +13,11 @@ import asyncio
 import json
 import logging
 import os
-import random
-import signal
 import sys
-import time
 from collections import Counter
 from pathlib import Path
+
+from kills import kill_again_and_again
 
 from voxtra.events import CallEndedEvent, EventType, UserTranscriptEvent, VoxtraEvent
 from voxtra.recording import CallRecords, LocalFileSink, records
@@ -70,27 +69,10 @@ async def drain(folder: Path) -> None:
 
 
 def main(folder: Path, runs: int, seed: int) -> dict[str, int]:
-    chance = random.Random(seed)
-    begun: set[str] = set()
-    safe: set[str] = set()
-    for run in range(runs):
-        near, far = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(near)
-            try:
-                asyncio.run(live(folder, run, far))
-            finally:
-                os._exit(1)
-        os.close(far)
-        time.sleep(chance.uniform(0.02, 0.15))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        if not os.WIFSIGNALED(status):
-            raise SystemExit("the child ended by itself")
-        with os.fdopen(near) as lines:
-            for line in lines.read().splitlines():
-                (begun if line.startswith("begun") else safe).add(line.split()[1])
+    told = kill_again_and_again(
+        lambda run, far: live(folder, run, far), runs=runs, seed=seed, lives_s=(0.02, 0.15)
+    )
+    begun, safe = ({name for kind, name in told if kind == wanted} for wanted in ("begun", "safe"))
     asyncio.run(drain(folder))
     found = [json.loads(path.read_text()) for path in (folder / "stored").rglob("*.json")]
     whole = Counter(each["call"]["id"] for each in found if each["call"]["ended"])

@@ -11,12 +11,11 @@ import asyncio
 import json
 import logging
 import os
-import random
-import signal
 import sys
-import time
 from collections import Counter
 from pathlib import Path
+
+from kills import kill_again_and_again
 
 from voxtra.recording import LocalFileSink, RecordingMetadata
 from voxtra.recording.spooled import SpooledSink
@@ -55,27 +54,10 @@ async def drain(folder: Path) -> None:
 
 
 def main(folder: Path, runs: int, seed: int) -> dict[str, int]:
-    chance = random.Random(seed)
-    sent: list[str] = []
-    safe: list[str] = []
-    for run in range(runs):
-        near, far = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(near)
-            try:
-                asyncio.run(record(folder, run, far))
-            finally:
-                os._exit(1)
-        os.close(far)
-        time.sleep(chance.uniform(0.005, 0.12))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        if not os.WIFSIGNALED(status):
-            raise SystemExit("the child ended by itself")
-        with os.fdopen(near) as lines:
-            for line in lines.read().splitlines():
-                (sent if line.startswith("sent") else safe).append(line[5:])
+    told = kill_again_and_again(
+        lambda run, far: record(folder, run, far), runs=runs, seed=seed, lives_s=(0.005, 0.12)
+    )
+    sent, safe = ({name for kind, name in told if kind == wanted} for wanted in ("sent", "safe"))
     asyncio.run(drain(folder))
     contents = [path.read_bytes().decode() for path in (folder / "stored").rglob("*.wav")]
     # One killed before its file was written is there, empty: it grew no further.
@@ -85,7 +67,7 @@ def main(folder: Path, runs: int, seed: int) -> dict[str, int]:
         "sent": len(sent),
         "acknowledged": len(safe),
         "stored": len(stored),
-        "lost": len(set(safe) - stored.keys()),
+        "lost": len(safe - stored.keys()),
         "duplicated": sum(stored.values()) - len(stored),
         "left": len(list((folder / "spool" / "files").iterdir())),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -48,7 +49,7 @@ class Callbacks:
                 log.exception("a callback for %s failed; the others go on", self._what)
 
 
-class Connection:
+class Connection(ABC):
     """Tries, and tries again: the part that any connection to Asterisk has in common.
 
     Args:
@@ -151,9 +152,9 @@ class Connection:
         self._changed.set()
         self.on_state.call(state)
 
+    @abstractmethod
     async def _serve_once(self) -> TelephonyError:
         """One connection from its opening to its end. Returns how it ended."""
-        raise NotImplementedError
 
 
 class RestConnection(Connection):

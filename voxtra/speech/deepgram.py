@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -193,9 +194,9 @@ class _Connection(STTConnection):
             logger.warning("%s sent what is no result: %.120s", self._name, message)
             return None
 
+    @abstractmethod
     def read(self, message: Any) -> Heard | None:
         """What a message says. Raises AttributeError, TypeError, ValueError, IndexError, STTError."""
-        raise NotImplementedError
 
     async def close(self) -> None:
         await self._socket.close()

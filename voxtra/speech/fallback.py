@@ -14,7 +14,7 @@ from voxtra.errors import ConfigurationError, LLMError, ProviderError, TTSError,
 from voxtra.speech.base import LLM, STT, TTS, LLMEvent, Provider, Speech, SpeechToSpeech
 from voxtra.speech.fallback_realtime import FallbackRealtime
 from voxtra.speech.fallback_stt import FallbackSTT
-from voxtra.speech.standbys import Standby, Standbys, all_failed
+from voxtra.speech.standbys import Several, Standby, all_failed
 from voxtra.types import Message
 
 P = TypeVar("P")
@@ -96,7 +96,7 @@ async def first_in_time(
         raise kind(f"{name}: nothing within {limit:g} s") from None
 
 
-class FallbackTTS(TTS):
+class FallbackTTS(Several[TTS], TTS):
     """Several voices as one; made by :func:`Fallback`.
 
     A provider that fails before any of its sound was given: the next speaks the whole text. One that fails in
@@ -111,25 +111,10 @@ class FallbackTTS(TTS):
     def __init__(
         self, providers: Sequence[TTS], *, first_result_s: float, retry_s: float, longest_retry_s: float
     ) -> None:
-        self.first_result_s = first_result_s
-        self.standbys: Standbys[TTS] = Standbys(
-            providers, self._probe, retry_s=retry_s, longest_retry_s=longest_retry_s
+        super().__init__(
+            providers, first_result_s=first_result_s, retry_s=retry_s, longest_retry_s=longest_retry_s
         )
-        self.name = " > ".join(standby.name for standby in self.standbys.all)
         self.rate = providers[0].rate
-
-    @property
-    def failures(self) -> dict[str, int]:
-        """How often each provider failed, by name."""
-        return self.standbys.failures
-
-    async def warm_up(self) -> None:
-        """Warm up all."""
-        await self.standbys.warm_up()
-
-    async def close(self) -> None:
-        """Close all."""
-        await self.standbys.close()
 
     async def synthesize(
         self, text: str, *, voice: str | None = None, language: str | None = None
@@ -220,34 +205,12 @@ def _as_tts(problem: VoxtraError) -> TTSError:
     return problem if isinstance(problem, TTSError) else TTSError(str(problem))
 
 
-class FallbackLLM(LLM):
+class FallbackLLM(Several[LLM], LLM):
     """Several models as one; made by :func:`Fallback`. After its first token a model is stayed with.
 
     Attributes:
         failures: how often each provider failed, by name.
     """
-
-    def __init__(
-        self, providers: Sequence[LLM], *, first_result_s: float, retry_s: float, longest_retry_s: float
-    ) -> None:
-        self.first_result_s = first_result_s
-        self.standbys: Standbys[LLM] = Standbys(
-            providers, self._probe, retry_s=retry_s, longest_retry_s=longest_retry_s
-        )
-        self.name = " > ".join(standby.name for standby in self.standbys.all)
-
-    @property
-    def failures(self) -> dict[str, int]:
-        """How often each provider failed, by name."""
-        return self.standbys.failures
-
-    async def warm_up(self) -> None:
-        """Warm up all."""
-        await self.standbys.warm_up()
-
-    async def close(self) -> None:
-        """Close all."""
-        await self.standbys.close()
 
     async def stream(
         self, messages: Sequence[Message], *, tools: Sequence[dict[str, Any]] = ()

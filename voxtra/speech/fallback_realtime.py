@@ -17,11 +17,11 @@ from voxtra.speech.base import (
     SpeechToSpeech,
     StreamLost,
 )
-from voxtra.speech.standbys import Standby, Standbys, all_failed
+from voxtra.speech.standbys import Several, Standby, all_failed
 from voxtra.types import Message
 
 
-class FallbackRealtime(SpeechToSpeech):
+class FallbackRealtime(Several[SpeechToSpeech], SpeechToSpeech):
     """Several models as one; made by :func:`voxtra.speech.fallback.Fallback`.
 
     A conversation stays with one model until that fails: it can't be reached, breaks off, refuses a reply, or says
@@ -51,24 +51,9 @@ class FallbackRealtime(SpeechToSpeech):
                 f"Fallback: {both}: give all of them the same turn_detection, 'local' say"
             )
         self.ends_turns = providers[0].ends_turns
-        self.first_result_s = first_result_s
-        self.standbys: Standbys[SpeechToSpeech] = Standbys(
-            providers, self._probe, retry_s=retry_s, longest_retry_s=longest_retry_s
+        super().__init__(
+            providers, first_result_s=first_result_s, retry_s=retry_s, longest_retry_s=longest_retry_s
         )
-        self.name = " > ".join(standby.name for standby in self.standbys.all)
-
-    @property
-    def failures(self) -> dict[str, int]:
-        """How often each provider failed, by name."""
-        return self.standbys.failures
-
-    async def warm_up(self) -> None:
-        """Warm up all."""
-        await self.standbys.warm_up()
-
-    async def close(self) -> None:
-        """Close all."""
-        await self.standbys.close()
 
     async def open(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 
 from voxtra.errors import ConfigurationError, ProviderError, STTError, VoxtraError
 from voxtra.speech.base import STT, STTStream, Transcript
-from voxtra.speech.standbys import Standby, Standbys, all_failed
+from voxtra.speech.standbys import Several, Standby, all_failed
 
 PREROLL_MS = 500
 """Sound kept from before speech, where nobody says how much."""
@@ -18,34 +18,12 @@ REPLAY_S = 30.0
 PROBE_S = 3.0
 
 
-class FallbackSTT(STT):
+class FallbackSTT(Several[STT], STT):
     """Several recognisers as one; made by :func:`voxtra.speech.fallback.Fallback`.
 
     Attributes:
         failures: how often each provider failed, by name.
     """
-
-    def __init__(
-        self, providers: Sequence[STT], *, first_result_s: float, retry_s: float, longest_retry_s: float
-    ) -> None:
-        self.first_result_s = first_result_s
-        self.standbys: Standbys[STT] = Standbys(
-            providers, self._probe, retry_s=retry_s, longest_retry_s=longest_retry_s
-        )
-        self.name = " > ".join(standby.name for standby in self.standbys.all)
-
-    @property
-    def failures(self) -> dict[str, int]:
-        """How often each provider failed, by name."""
-        return self.standbys.failures
-
-    async def warm_up(self) -> None:
-        """Warm up all."""
-        await self.standbys.warm_up()
-
-    async def close(self) -> None:
-        """Close all."""
-        await self.standbys.close()
 
     def open(
         self,

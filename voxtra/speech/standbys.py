@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -151,6 +152,39 @@ class Standbys(Generic[P]):
             await asyncio.wait(tasks)
         for standby in self.all:
             await standby.provider.close()
+
+
+class Several(Provider, ABC, Generic[P]):
+    """Several providers of one kind as one.
+
+    Attributes:
+        first_result_s: longest wait for a provider's first result, in s.
+        standbys: the providers, the one wanted first.
+    """
+
+    def __init__(
+        self, providers: Sequence[P], *, first_result_s: float, retry_s: float, longest_retry_s: float
+    ) -> None:
+        self.first_result_s = first_result_s
+        self.standbys = Standbys(providers, self._probe, retry_s=retry_s, longest_retry_s=longest_retry_s)
+        self.name = " > ".join(standby.name for standby in self.standbys.all)
+
+    @abstractmethod
+    async def _probe(self, provider: P) -> None:
+        """A small request to ``provider``. Raises ProviderError when it does not work."""
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How often each provider failed, by name."""
+        return self.standbys.failures
+
+    async def warm_up(self) -> None:
+        """Warm up all."""
+        await self.standbys.warm_up()
+
+    async def close(self) -> None:
+        """Close all."""
+        await self.standbys.close()
 
 
 def all_failed(kind: type[ProviderError], problems: Sequence[tuple[str, Exception]]) -> ProviderError:
