@@ -95,6 +95,7 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
         self._told_end = False
         self._event_queue: asyncio.Queue[VoxtraEvent] = asyncio.Queue(MAX_EVENTS)
         self._dtmf_queue: asyncio.Queue[str] = asyncio.Queue(MAX_DIGITS_AHEAD)
+        self._collecting = 0
         self._default_recording_sink = shared.recording_sink
         self._observers: tuple[Callable[[VoxtraEvent], None], ...] = ()
         self._on_transfer: Callable[[str], Awaitable[Any]] | None = None
@@ -441,14 +442,24 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
             self._mark_answered()
 
     def _digit(self, digit: str, duration_ms: int) -> None:
-        if self._dtmf_queue.full():
-            self._dtmf_queue.get_nowait()
-        self._dtmf_queue.put_nowait(digit)
         self._emit(DTMFEvent(digit=digit, duration_ms=duration_ms))
-        if self._live.voice is not None:
-            self._live.voice.interrupt()
+        voice = self._live.voice
+        if voice is not None and self._keys_are_turns and not voice.deaf:
+            voice.key(digit)
+        else:
+            if self._dtmf_queue.full():
+                self._dtmf_queue.get_nowait()
+            self._dtmf_queue.put_nowait(digit)
+            if voice is not None:
+                voice.interrupt()
         for callback in self._on_dtmf:
             self._live.spawn(_call(callback, digit), "on_dtmf")
+
+    @property
+    def _keys_are_turns(self) -> bool:
+        """Whether keys are for the agent that converses."""
+        conversation = self.conversation
+        return conversation is not None and conversation.agent.keys and not self._collecting
 
     async def _run(self, handler: Callable[[CallSession], Awaitable[None]] | None) -> None:
         """Live until the call is over. Called once, by the app."""

@@ -40,6 +40,8 @@ class Sounds:
     _loop: asyncio.AbstractEventLoop
     _prompts: Prompts
     _dtmf_queue: asyncio.Queue[str]
+    _collecting: int
+    """How many wait for keys."""
     _out: AudioOut | None
     _answered_at: float | None
     id: str
@@ -256,6 +258,13 @@ class Sounds:
             patterns=patterns,
             now=self._loop.time(),
         )
+        self._collecting += 1
+        try:
+            return await self._collect(collector)
+        finally:
+            self._collecting -= 1
+
+    async def _collect(self, collector: DigitCollector) -> Digits | None:
         while collector.result is None:
             getting = asyncio.ensure_future(self._dtmf_queue.get())
             left = None if collector.deadline is None else collector.deadline - self._loop.time()

@@ -148,6 +148,9 @@ class Stream(SpeechStream):
     def add_tool_result(self, tool_id, content):
         pass
 
+    def add_text(self, text):
+        assert text.startswith("[keys pressed: 7")
+
     def cancel(self):
         self.asked.clear()
         if self.making is not None:
@@ -197,11 +200,14 @@ async def converse(script, seed):
 
     pipeline._playing.cut = noted
     run = asyncio.ensure_future(pipeline.run())
-    says = []
+    says, pressed = [], 0
     for what, ms in script:
         if what == "say":
             says.append(asyncio.ensure_future(pipeline.say("words", interruptible=ms % 200 == 0)))
             continue
+        if what == "keys":
+            pipeline.key("7")
+            pressed += 1
         for _ in range(ms // 20):
             speech = what == "speak"
             line.receive(sound(20, 6000, 20000, chance) if speech else bytes(320))
@@ -211,6 +217,8 @@ async def converse(script, seed):
         await asyncio.sleep(0.02)
     if not run.done():
         check_quiet(pipeline, line, agent, model, played)
+        told = [m["content"] for m in agent.history if m["role"] == "user" and "[keys" in m["content"]]
+        assert "".join(told).count("7") == pressed
     line.lose("hangup")
     (end,) = await asyncio.gather(run, return_exceptions=True)
     if end != "hangup":  # lost too often, or silent twice in a row: then it is said so
@@ -243,7 +251,7 @@ def check_quiet(pipeline, line, agent, model, played):
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["speak", "silence", "speak", "silence", "say"]),
+        st.sampled_from(["speak", "silence", "speak", "silence", "say", "keys"]),
         st.sampled_from([40, 100, 300, 500, 800, 1500, 3000]),
     ),
     min_size=1,

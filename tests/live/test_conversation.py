@@ -8,10 +8,12 @@ import pytest
 from app_rig import Rig, running
 
 from voxtra import CallSession
+from voxtra.agent import Agent, end_call
 from voxtra.errors import CallEndedError, PipelineNotConfiguredError
 from voxtra.media.resample import resample
 from voxtra.speech import local
 from voxtra.speech.intents import Intent, IntentLLM
+from voxtra.testing import ScriptedLLM, tool
 from voxtra.testing.asterisk import PrivateAsterisk
 from voxtra.testing.phone import PhoneCall
 
@@ -127,6 +129,39 @@ async def test_not_interruptible_and_interrupted_by_a_key(asterisk: PrivateAster
         await call.ended(15)
     first, second, digit, nothing = rig.results
     assert (first.reason, second.reason, digit, nothing) == ("finished", "interrupted", "5", None)
+
+
+async def test_keys_are_turns_of_a_conversation(asterisk: PrivateAsterisk) -> None:
+    agent = Agent(
+        greeting="Please key in your four digit number. " + LONG,
+        llm=ScriptedLLM(["Thank you. And now?", ["Goodbye.", tool("end_call")]]),
+        tools=[end_call()],
+    )
+
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        rig.results.append(await call.converse(agent))
+
+    async with running(asterisk, handler, **options()) as rig, rig.dialled() as call:
+        now = asyncio.get_running_loop().time
+        await call.voice()
+        await asyncio.sleep(2)
+        await call.send_dtmf("1234")  # as many as were asked for
+        await call.silence(after=now())
+        await call.voice(after=now())
+        await call.silence(after=now() + 0.5)
+        await call.send_dtmf("9#")
+        assert (await call.ended(15)).by == "remote"
+    (talk,) = rig.results
+    history = rig.calls[0].agent.history
+    assert (talk.reason, talk.turns) == ("ended", 2)
+    assert [m["content"] for m in history if m["role"] == "user"] == [
+        "[keys pressed: 1234]",
+        "[keys pressed: 9]",
+    ]
+    assert history[0]["content"].startswith("Please key in")
+    assert agent.greeting.startswith(history[0]["content"])
+    assert history[0]["content"] != agent.greeting
 
 
 @pytest.mark.proves("failure 12", "failure 18")

@@ -155,6 +155,17 @@ async def test_tool_calls_in_pieces_and_side_by_side(server, opened):
     assert [(item["call_id"], item["output"]) for item in results] == [("a", "a poet"), ("b", "nobody")]
 
 
+async def test_a_message_that_was_not_spoken(server, opened):
+    server.replies = [Reply("Thank you.", 100)]
+    stream, told = await opened()
+    stream.add_text("[keys pressed: 12]")
+    stream.respond()
+    await told.until(ReplyEnded)
+    (message,) = [item for item in server.now.items.values() if item.get("role") == "user"]
+    assert message["content"] == [{"type": "input_text", "text": "[keys pressed: 12]"}]
+    assert not [event for event in told if isinstance(event, CallerTurn)]
+
+
 async def test_arguments_that_are_no_json_go_back_to_the_model(server, opened):
     server.replies = [Reply(tools=[("a", "look_up", '{"name":')]), Reply("Sorry.", 100)]
     stream, told = await opened(tools=[TOOL])

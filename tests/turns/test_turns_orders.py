@@ -50,6 +50,9 @@ class Watched(Feed):
         self.barged = False
         self.last_barge = self.last_end = float("-inf")
         self.likely = ""
+        self.pressed = ""
+        self.last_key = float("-inf")
+        self.keying = self.keys_barged = False
         self.machine = (
             TurnMachine(settings, endpoint=wish, over_agent=over_agent, sound=SOUND)
             if worded
@@ -60,15 +63,34 @@ class Watched(Feed):
         for decision in decisions:
             self.check(decision)
         limits = self.machine.settings
-        assert self.machine.speaking == (self.state != "quiet")
+        assert self.machine.speaking == (self.state != "quiet" or self.pressed != "")
         assert self.machine.ducked == (self.ducked_at is not None)
         if self.ducked_at is not None:
             assert self.state != "quiet"
             assert self.now - self.ducked_at < max(limits.barge_confirm_ms, limits.backchannel_ms) + DUCK_MS
         return super().keep(decisions)
 
+    def check_keys(self, turn: TurnEnded) -> None:
+        """Each key is in one turn, and in order."""
+        assert turn.keys == self.pressed
+        if turn.keys:
+            assert turn.speech_ended_at >= self.last_key
+        self.pressed = ""
+
+    def key(self, key: str) -> list[Decision]:
+        again = key == "#" and not self.pressed
+        if again and self.now - self.last_key < self.machine.settings.keys_silence_ms:
+            return self.keep(self.machine.key(key, self.now))
+        self.last_key = self.now
+        self.pressed += "" if key == "#" and self.pressed else key
+        self.keying = True
+        out = self.keep(self.machine.key(key, self.now))
+        self.keying = False
+        return out
+
     def check(self, decision: Decision) -> None:
         limits = self.machine.settings
+        self.state_before = self.state
         if isinstance(decision, Duck):
             assert self.audible
             assert self.interruptible
@@ -81,8 +103,12 @@ class Watched(Feed):
         elif isinstance(decision, BargeIn):
             assert self.audible
             assert self.interruptible
-            assert self.now - self.last_barge >= limits.cancel_min_interval_ms
-            self.ducked_at, self.audible, self.barged, self.last_barge = None, False, True, self.now
+            assert self.keying or self.now - self.last_barge >= limits.cancel_min_interval_ms
+            self.ducked_at, self.audible, self.last_barge = None, False, self.now
+            if self.keying:
+                self.keys_barged = True
+            else:
+                self.barged = True
         elif isinstance(decision, LikelyEnd):
             assert self.state == "paused"
             assert not self.likely
@@ -94,20 +120,32 @@ class Watched(Feed):
         elif isinstance(decision, TurnExtended):
             assert self.state == "paused"
             assert limits.silence_threshold_ms < decision.silence_ms <= limits.silence_max_ms
+        elif isinstance(decision, TurnDropped) and decision.reason == "stopped":
+            assert self.state != "quiet" or self.pressed
+            self.state, self.pressed, self.keys_barged = "quiet", "", False
+        elif isinstance(decision, TurnEnded) and not decision.text:
+            self.check_keys(decision)
+            assert self.state == "quiet"
+            assert decision.interrupted == self.keys_barged
+            self.last_end, self.keys_barged = self.now, False
+            return
         else:
             self.state = ORDER[self.state][type(decision)]
         if isinstance(decision, SpeechStarted):
             self.started_at, self.barged = self.now, False
-        if isinstance(decision, TurnDropped | TurnEnded):
-            assert decision.interrupted == self.barged
         if isinstance(decision, TurnDropped):
+            assert decision.interrupted == (self.barged and self.state_before != "quiet")
             assert not self.likely
         if isinstance(decision, TurnEnded):
             assert self.likely in ("", decision.text)
             self.likely = ""
             assert decision.text.strip()
-            assert decision.started_at == self.started_at <= decision.speech_ended_at <= decision.decided_at
+            self.check_keys(decision)
+            assert decision.interrupted == (self.barged or (self.keys_barged and decision.keys != ""))
+            assert decision.started_at <= self.started_at <= decision.speech_ended_at <= decision.decided_at
+            assert decision.keys or decision.started_at == self.started_at
             assert decision.speech_ended_at - self.started_at + 20 >= limits.response_min_speech_ms
+            self.keys_barged = False
             assert self.now - self.last_end >= limits.commit_min_interval_ms
             self.last_end = self.now
 
@@ -120,7 +158,7 @@ class Watched(Feed):
         """ms of silence after which every turn is over."""
         limits = self.machine.settings
         silence = max(limits.silence_threshold_ms, limits.silence_max_ms)
-        return max(silence + TRANSCRIPT_DEADLINE_MS, limits.commit_min_interval_ms)
+        return max(silence + TRANSCRIPT_DEADLINE_MS, limits.commit_min_interval_ms, limits.keys_silence_ms)
 
 
 def wish(text: str, final: bool) -> Endpoint | None:
@@ -145,6 +183,7 @@ LIMITS = st.builds(
     silence_max_ms=st.sampled_from([0, 1600]),
     silence_min_ms=st.sampled_from([0, 100, 300]),
     backchannel_ms=st.sampled_from([0, 500, 900]),
+    keys_silence_ms=st.sampled_from([0, 300, 2000]),
 )
 MANY = st.sampled_from([20, 60, 100, 180, 200, 220, 260, 300, 520, 900])
 LOUDNESS = st.sampled_from([0.0, 0.3, 0.6, 0.9])
@@ -186,6 +225,12 @@ class EveryOrder(RuleBasedStateMachine):
     def sounded(self, probability: float) -> None:
         self.feed.sounded(probability)
 
+    @rule(keys=st.text("0123456789*#", min_size=1, max_size=4), gap=st.sampled_from([0, 40, 200, 600]))
+    def keys(self, keys: str, gap: int) -> None:
+        for key in keys:
+            self.feed.key(key)
+            self.feed.silence(gap)
+
     @rule(thinks=st.booleans())
     def thinks(self, thinks: bool) -> None:
         self.feed.machine.agent_thinks(thinks)
@@ -202,11 +247,12 @@ class EveryOrder(RuleBasedStateMachine):
     @rule(framed=st.booleans())
     def silence_ends_everything(self, framed: bool) -> None:
         feed = self.feed
-        began = feed.state != "quiet"
+        began, pressed = feed.state != "quiet", feed.pressed
         before = len(feed.log)
         (feed.silence if framed else feed.ticks)(feed.patience + 200)
         ended = [d for _, d in feed.log[before:] if isinstance(d, TurnEnded | TurnDropped)]
-        assert len(ended) == began
+        assert sum(isinstance(d, TurnDropped) or d.text != "" for d in ended) == began
+        assert "".join(d.keys for d in ended if isinstance(d, TurnEnded)) == pressed
         assert not feed.machine.speaking
 
     @rule()
@@ -218,8 +264,9 @@ class EveryOrder(RuleBasedStateMachine):
         feed.speech(1000)
         feed.silence(feed.machine.settings.silence_threshold_ms + 20)
         out = feed.final("can you hear me")
-        out += feed.ticks(feed.machine.settings.commit_min_interval_ms + 100)
-        assert [d.text for d in out if isinstance(d, TurnEnded)] == ["can you hear me"]
+        limits = feed.machine.settings
+        out += feed.ticks(max(limits.commit_min_interval_ms, limits.keys_silence_ms) + 100)
+        assert [d.text for d in out if isinstance(d, TurnEnded) and d.text] == ["can you hear me"]
 
 
 EveryOrder.TestCase.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)

@@ -19,8 +19,8 @@ DOCUMENTED = {
     "minSpeechMs": 300,
     "prefixPaddingMs": 200,
 }
-OURS = {"silenceMaxMs": 0, "silenceMinMs": 0, "backchannelMs": 0}
-"""Our own settings: they change nothing unless they are set."""
+OURS = {"silenceMaxMs": 0, "silenceMinMs": 0, "backchannelMs": 0, "keysSilenceMs": 2000}
+"""Our own settings: they change nothing of speech unless they are set."""
 
 
 def test_the_documented_names_and_defaults():

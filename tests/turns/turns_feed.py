@@ -48,6 +48,14 @@ class Feed:
     def sounded(self, probability: float) -> list[Decision]:
         return self.keep(self.machine.sounded(probability, self.now))
 
+    def keys(self, keys: str, *, gap: float = 0) -> list[Decision]:
+        """Press keys; silence of ``gap`` ms after each."""
+        out: list[Decision] = []
+        for key in keys:
+            out += self.keep(self.machine.key(key, self.now))
+            out += self.silence(gap)
+        return out
+
     def agent(self, audible: bool, *, interruptible: bool = True) -> list[Decision]:
         return self.keep(self.machine.agent_audible(audible, self.now, interruptible=interruptible))
 

@@ -54,6 +54,9 @@ class Agent:
         realtime: a model that hears and speaks itself, in place of STT, ``llm`` and TTS; True = the app's; False =
             not, None = the app's where there is one and no ``llm`` is given.
         turn_detection: settings of turn-taking, or a preset's name; None = the app's.
+        keys: whether keys that the caller presses are turns too, told to the model as ``[keys pressed: 1234]``. Keys
+            that ``listen_dtmf`` waits for are its own. False: they only stop the agent, and are left for
+            ``listen_dtmf`` and ``on_dtmf``.
         speculate: ask the model already when the caller has likely, not surely, said all. It answers sooner,
             and now and then a request is made in vain (``ConversationResult.discarded``).
         filler: said when a reply or a tool is late. Several are used in turn.
@@ -81,6 +84,7 @@ class Agent:
     llm: LLM | None = None
     realtime: SpeechToSpeech | bool | None = None
     turn_detection: TurnDetection | Mapping[str, Any] | str | None = None
+    keys: bool = True
     speculate: bool = True
     filler: Sequence[str] = ("One moment, please.",)
     filler_after_s: float = 2.0

@@ -233,8 +233,8 @@ class Ears:
                 self._take_next()
         if self._hearing_out is not None:
             self._hearing_out.decided(decision)
-        if isinstance(decision, SpeechStarted) and self._timer is None:
-            self._timer = self._loop.call_later(TICK_S, self._tick)
+        if isinstance(decision, SpeechStarted):
+            self._keep_time()
         self._decide(decision, now)
 
     @staticmethod
@@ -246,6 +246,16 @@ class Ears:
         elif isinstance(decision, TurnEnded | TurnDropped):
             stt.next_turn()
 
+    def key(self, key: str) -> None:
+        """The caller pressed a key."""
+        now = self._loop.time() * 1000
+        self.act(self._machine.key(key, now), now)
+        self._keep_time()
+
+    def _keep_time(self) -> None:
+        if self._machine.speaking and self._timer is None:
+            self._timer = self._loop.call_later(TICK_S, self._tick)
+
     def _tick(self) -> None:
         """Frames may stop in mid-turn (the caller is on hold, Asterisk plays a prompt): time goes on."""
         self._timer = None
@@ -254,8 +264,7 @@ class Ears:
         now = self._loop.time() * 1000
         if now - self._last_frame > TICK_S * 500:
             self.act(self._machine.tick(now), now)
-        if self._machine.speaking and self._timer is None:
-            self._timer = self._loop.call_later(TICK_S, self._tick)
+        self._keep_time()
 
     def use(self, settings: TurnDetection) -> None:
         """Other settings from now on."""

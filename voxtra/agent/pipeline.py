@@ -184,6 +184,13 @@ class VoicePipeline:
             self._mouth.stop()
             self._emit(VoxtraEvent(type=EventType.BARGE_IN))
 
+    def key(self, key: str) -> None:
+        """The caller pressed a key: it is (part of) a turn, and cuts in on what is being said."""
+        if self._ears is not None:
+            self._ears.key(key)
+        self.interrupt()
+        self._wake()
+
     def _audible(self, audible: bool, utterance: Utterance) -> None:
         now = self._loop.time() * 1000
         decisions = self._machine.agent_audible(audible, now, interruptible=utterance.interruptible)
@@ -361,13 +368,16 @@ class VoicePipeline:
             "interrupted": turn.interrupted,
             "silence_ms": round(turn.silence_ms),
             "why": turn.why,
+            **({"keys": turn.keys} if turn.keys else {}),
         }
-        event = UserTranscriptEvent(text=turn.text, confidence=turn.confidence, data=data)
-        self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data=data))
+        event = UserTranscriptEvent(text=turn.told, confidence=turn.confidence, data=data)
+        if turn.text:
+            self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data=data))
         self._emit(event)
-        self._emit(VoxtraEvent(type=EventType.TURN_ENDED, data=data | {"text": turn.text}))
+        self._emit(VoxtraEvent(type=EventType.TURN_ENDED, data=data | {"text": turn.told}))
         utterance = self._mouth.current
-        if utterance is None or utterance.interruptible or utterance.stopped.is_set():
+        # keys are pressed ahead, too: by who knows what will be asked
+        if turn.keys or utterance is None or utterance.interruptible or utterance.stopped.is_set():
             self._turns.append((turn, event))
             self.agent.times = TurnTimes.after(turn)
         self._lost = False

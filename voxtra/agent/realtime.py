@@ -41,6 +41,7 @@ from voxtra.speech.base import (
     StreamProblem,
 )
 from voxtra.turns import TurnDetection, TurnEnded
+from voxtra.turns.decisions import keyed
 from voxtra.types import EndReason, Message
 
 log = logging.getLogger("voxtra.agent")
@@ -225,6 +226,12 @@ class RealtimePipeline:
         if self._cut() and audible:
             self._emit(VoxtraEvent(type=EventType.BARGE_IN))
 
+    def key(self, key: str) -> None:
+        """The caller pressed a key: it is (part of) a turn, and cuts in on what is being said."""
+        if not self.speaking:
+            self.interrupt()  # of what is heard the turn machine decides
+        self._caller.key(key)
+
     @property
     def deaf(self) -> bool:
         """True while what comes from the line is not the caller speaking to us (on hold, bridged away)."""
@@ -363,28 +370,51 @@ class RealtimePipeline:
     def caller_done(self, turn: TurnEnded, sound: list[bytes]) -> None:
         """A turn of the caller; where the provider ends turns it is told by it, and only timed here."""
         data = told_of(turn, self._loop.time() * 1000)
-        if self._provider.ends_turns:
+        if self._provider.ends_turns or not turn.text:
             self._emit(VoxtraEvent(type=EventType.TURN_ENDED, data=data))
             self.agent.times = TurnTimes.after(turn)
+            self._keyed(turn.keys)
             return
         if self.busy and not self._interruptible:
             if self._link.stream is not None:
                 self._link.stream.clear()
-            if self._owed:
+            self._note(turn.keys)
+            if self._owed or turn.keys:
                 self._ask()
             return
         self._emit(VoxtraEvent(type=EventType.TURN_ENDED, data=data))
         if self.busy:
             self._cut()  # a reply to what was said before, and the caller has gone on
         self.agent.times = TurnTimes.after(turn)
-        self._commit((sound, self._words.begin()))
+        self._commit((sound, self._words.begin()), turn.keys)
 
-    def _commit(self, turn: Unanswered) -> None:
+    def _keyed(self, keys: str) -> None:
+        """A turn of keys; or those beside a turn that the provider hears and ends itself."""
+        if not keys:
+            return
+        if self.busy and self._interruptible:
+            self._cut()
+        self._note(keys)
+        self._ask()
+
+    def _note(self, keys: str) -> None:
+        """The model gets to know which keys were pressed."""
+        if not keys:
+            return
+        text = keyed(keys)
+        self.agent.history.append({"role": "user", "content": text})
+        self._emit(UserTranscriptEvent(text=text, data={"keys": keys}))
+        if self._link.stream is not None:
+            self._link.stream.add_text(text)
+
+    def _commit(self, turn: Unanswered, keys: str = "") -> None:
         """The caller's turn goes to the model, which is asked to answer."""
         self._unanswered = turn
         if self._link.stream is not None:
             self._words.sent(turn[1])
             self._link.stream.commit()
+        self._note(keys)
+        if self._link.stream is not None:
             self._ask()
 
     def _ask(self, instructions: str = "", tag: str = "") -> None:

@@ -34,7 +34,7 @@ class Listener(Protocol):
         """The caller takes the floor. True when the line is being silenced, which ends a pause of it."""
 
     def caller_done(self, turn: TurnEnded, sound: list[bytes]) -> None:
-        """A turn of the caller has ended, with its sound at the line's rate."""
+        """A turn of the caller has ended, with its sound at the line's rate. Its text is "" where nothing was said."""
 
     def caller_was_none(self, interrupted: bool) -> None:
         """What began as a turn was none; ``interrupted``: the model was cut off for it."""
@@ -110,6 +110,10 @@ class Caller:
         now = self._loop.time() * 1000
         self._act(self._machine.agent_audible(audible, now, interruptible=interruptible))
 
+    def key(self, key: str) -> None:
+        """The caller pressed a key."""
+        self._ears.key(key)
+
     def agent_thinks(self, thinks: bool) -> None:
         """A reply is wanted, and nothing of it is heard yet."""
         self._machine.agent_thinks(thinks)
@@ -131,7 +135,8 @@ class Caller:
                 if not self._listener.caller_cut_in():
                     self._line.resume()
             case TurnEnded():
-                self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data=told_of(decision, now)))
+                if decision.text:
+                    self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data=told_of(decision, now)))
                 self._listener.caller_done(decision, self.sound)
             case TurnDropped(reason=reason, interrupted=interrupted):
                 self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data={"dropped": reason}))
@@ -153,4 +158,5 @@ def told_of(turn: TurnEnded, now: float) -> dict[str, Any]:
         "started_ms_ago": round(now - turn.started_at),
         "ended_ms_ago": round(now - turn.speech_ended_at),
         "interrupted": turn.interrupted,
+        **({"keys": turn.keys} if turn.keys else {}),
     }

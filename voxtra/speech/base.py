@@ -410,6 +410,10 @@ class SpeechStream(ABC):
         """What a tool call came to."""
 
     @abstractmethod
+    def add_text(self, text: str) -> None:
+        """What the caller told by other means than speech: a message of theirs."""
+
+    @abstractmethod
     def cancel(self) -> None:
         """Stop making the reply under way, and forget those asked for; no more of it comes."""
 

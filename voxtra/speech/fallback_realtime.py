@@ -181,6 +181,9 @@ class _Watched(SpeechStream):
     def add_tool_result(self, tool_id: str, content: str) -> None:
         self.inner.add_tool_result(tool_id, content)
 
+    def add_text(self, text: str) -> None:
+        self.inner.add_text(text)
+
     def cancel(self) -> None:
         self._asked, self._begun = 0, False
         self._watch()

@@ -191,6 +191,11 @@ class RealtimeProtocol:
         item = {"type": "function_call_output", "call_id": tool_id, "output": content}
         self.out.append({"type": "conversation.item.create", "item": item})
 
+    def text(self, text: str) -> None:
+        """A message of the caller that was not spoken."""
+        for item in items_of([{"role": "user", "content": text}]):
+            self.out.append({"type": "conversation.item.create", "item": item})
+
     def cancel(self) -> None:
         """No more of the reply under way, nor of one that was asked for."""
         self._asked.clear()

@@ -128,6 +128,11 @@ class RealtimeStream(SpeechStream):
         self._protocol.tool_result(tool_id, content)
         self._post()
 
+    def add_text(self, text: str) -> None:
+        """A message of the caller that was not spoken."""
+        self._protocol.text(text)
+        self._post()
+
     def cancel(self) -> None:
         """Stop the reply under way."""
         self._protocol.cancel()

@@ -185,6 +185,9 @@ class _Stream(SpeechStream):
     def add_tool_result(self, tool_id: str, content: str) -> None:
         self._model.results[tool_id] = content
 
+    def add_text(self, text: str) -> None:
+        self._model.heard.append(text)
+
     def cancel(self) -> None:
         self._asked.clear()
         if self._task is not None:

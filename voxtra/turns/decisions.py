@@ -77,11 +77,12 @@ class TurnEnded:
     """The caller's turn is over.
 
     Attributes:
-        text: what was said, never empty.
+        text: what was said; "" only where keys were pressed and nothing said.
         started_at, speech_ended_at, decided_at: ms on the clock of the inputs.
         interrupted: True when the turn began as a barge-in.
         silence_ms: the silence that was wanted for its end.
         why: what made it more or less than the setting; "" when nothing did.
+        keys: what was pressed, without the ``#`` that ended it.
     """
 
     text: str
@@ -92,6 +93,17 @@ class TurnEnded:
     interrupted: bool = False
     silence_ms: float = field(default=0.0, compare=False)
     why: str = field(default="", compare=False)
+    keys: str = ""
+
+    @property
+    def told(self) -> str:
+        """What was said and pressed, as a model is told of it."""
+        return f"{self.text} {keyed(self.keys)}".strip()
+
+
+def keyed(keys: str) -> str:
+    """Pressed keys in words; "" for none."""
+    return f"[keys pressed: {keys}]" if keys else ""
 
 
 @dataclass(slots=True, frozen=True)

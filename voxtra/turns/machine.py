@@ -1,4 +1,4 @@
-"""Who has the floor: speech probabilities, transcripts and time go in, decisions come out.
+"""Who has the floor: speech probabilities, transcripts, keys and time go in, decisions come out.
 
 No I/O and no clock of its own: ``now`` is monotonic milliseconds, given with every input. The shell
 feeds every 20 ms frame to :meth:`TurnMachine.frame` and, should frames stop, calls
@@ -18,9 +18,9 @@ SpeechPaused, and once TurnEnded or TurnDropped. A Duck is followed by a Resume 
 turn: an :data:`EndpointPolicy` looks at them at each pause, and TurnExtended tells when it made a difference. So may
 its sound, where somebody asks a model at a SpeechPaused and hands the answer to :meth:`TurnMachine.sounded`.
 
-Keys are no input: a key that is pressed cuts in on the agent without anything to weigh, so whoever gets it stops the
-agent, and the machine hears of that by :meth:`TurnMachine.agent_audible`. A turn under way is left to its silence: who
-says "one moment" and then dials has said it, and the click of a key is dropped as noise, or for want of words.
+A key that is pressed (:meth:`TurnMachine.key`) cuts in on the agent with nothing to weigh. The keys of a turn are
+all there with ``#``, with as many as were asked for, or ``keys_silence_ms`` after the last. Keys alone make a turn of
+their own, a TurnEnded without a SpeechStarted; with speech before, between or after them they are part of its turn.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from voxtra.turns.decisions import (
     TurnExtended,
 )
 from voxtra.turns.endpoint import Endpoint
+from voxtra.turns.keys import END, Keys
 from voxtra.turns.settings import TurnDetection
 from voxtra.turns.sound import SoundRules, joined
 
@@ -118,6 +119,7 @@ class TurnMachine:
         self._ducked_at = 0.0
         self._last_barge = float("-inf")
         self._last_commit = float("-inf")
+        self._keys = Keys()
         self._reset_turn()
 
     def _reset_turn(self) -> None:
@@ -156,8 +158,12 @@ class TurnMachine:
 
     @property
     def speaking(self) -> bool:
-        """True while a turn is under way, decided or not."""
-        return self._state is not _State.QUIET
+        """True while a turn is under way, decided or not; of keys, too."""
+        return not self._is_quiet or bool(self._keys)
+
+    @property
+    def _is_quiet(self) -> bool:
+        return self._state is _State.QUIET
 
     @property
     def ducked(self) -> bool:
@@ -296,10 +302,38 @@ class TurnMachine:
         out.append(SpeechPaused(now))
         self._weigh()
 
+    def key(self, key: str, now: float) -> list[Decision]:
+        """The caller pressed ``key``: ``0``-``9``, ``*``, ``#``, ``A``-``D``."""
+        keys = self._keys
+        if key == END and not keys and now - keys.last_at < self.settings.keys_silence_ms:
+            return []  # the keys were complete without it
+        out: list[Decision] = []
+        if self._agent_audible and self._interruptible:
+            barged = self._barged
+            out.append(self._barge(now))
+            self._barged = barged  # not by what is spoken beside them
+            keys.interrupted = True
+        keys.press(key, now)
+        wish = self._endpoint(keys.pressed, True) if self._endpoint and self.settings.silence_min_ms else None
+        if wish is not None and wish.silence_ms < self.settings.silence_threshold_ms:
+            keys.complete = True  # as many as were asked for
+        out += self._withdraw()
+        return [*out, *(self.tick(now) if self._state is not _State.SPEAKING else [])]
+
+    def _keyed(self, now: float) -> list[Decision]:
+        """The turn of keys alone, once they are all there."""
+        keys = self._keys
+        if not keys or not keys.settled(now, self.settings.keys_silence_ms):
+            return []
+        turn = TurnEnded("", 1.0, keys.began_at, keys.last_at, now, keys.interrupted, keys=keys.pressed)
+        keys.clear()
+        self._last_commit = now
+        return [turn]
+
     def tick(self, now: float) -> list[Decision]:
         """Time passes without speech."""
         if self._state is _State.QUIET:
-            return []
+            return self._keyed(now)
         out: list[Decision] = []
         silence = now - self._last_voice
         if self._state is _State.SPEAKING and silence >= self._pause_ms:
@@ -365,6 +399,9 @@ class TurnMachine:
     def _decide(self, now: float) -> list[Decision]:
         if not self._final and now - self._deciding_since < TRANSCRIPT_DEADLINE_MS:
             return []
+        keys = self._keys
+        if keys and not keys.settled(now, self.settings.keys_silence_ms):
+            return []
         words = self._text
         if not words.strip():
             return self._close(TurnDropped("no_words", self._barged))
@@ -373,18 +410,19 @@ class TurnMachine:
         if now - self._last_commit < self.settings.commit_min_interval_ms:
             return []
         self._last_commit = now
-        return self._close(
-            TurnEnded(
-                words,
-                self._confidence,
-                self._started_at,
-                self._last_voice,
-                now,
-                interrupted=self._barged,
-                silence_ms=self._wanted.silence_ms,
-                why=self._wanted.why,
-            )
+        turn = TurnEnded(
+            words,
+            self._confidence,
+            min(self._started_at, keys.began_at) if keys else self._started_at,
+            max(self._last_voice, keys.last_at) if keys else self._last_voice,
+            now,
+            interrupted=self._barged or keys.interrupted,
+            silence_ms=self._wanted.silence_ms,
+            why=self._wanted.why,
+            keys=keys.pressed,
         )
+        keys.clear()
+        return self._close(turn)
 
     def _no_turn(self, words: str) -> Literal["echo", "backchannel"] | None:
         if self._over_agent_words is None or not (self._after_agent or self._while_thinking):
@@ -414,7 +452,7 @@ class TurnMachine:
         self._final = is_final and self._state is not _State.SPEAKING
         out = self._withdraw() if self._likely and len(text) > len(self._likely) else []
         out += self._judge(now)
-        if not self.speaking:
+        if self._is_quiet:
             return out
         if self._state is _State.SPEAKING:
             return out
@@ -451,6 +489,7 @@ class TurnMachine:
         if (
             self._endpoint is None
             or not self._final
+            or self._keys
             or self._state is _State.QUIET
             or self._text == self._likely
         ):
@@ -468,8 +507,10 @@ class TurnMachine:
 
     def stop(self) -> list[Decision]:
         """Drop what is under way (the conversation no longer cares for it)."""
+        keyed = bool(self._keys)
+        self._keys.clear()
         if self._state is _State.QUIET:
-            return []
+            return [TurnDropped("stopped")] if keyed else []
         out: list[Decision] = []
         if self._state is _State.SPEAKING:
             self._pause(self._last_voice, out)

@@ -38,6 +38,10 @@ class TurnDetection(TurnSettings):
     the agent is paused: "mhm" lets it go on, other words interrupt it. Longer speech interrupts anyway.
     Up to ``barge_confirm_ms`` (so, 0) words are not waited for."""
 
+    keys_silence_ms: int = Field(default=2000, ge=0, le=30_000)
+    """Not in the documents: how long after a key another one belongs to it; 0: each is a turn. ``#`` says that there
+    are no more."""
+
     def __init__(self, **fields: Any) -> None:
         try:
             super().__init__(**fields)
@@ -130,6 +134,7 @@ PRESETS: Mapping[str, TurnDetection] = {
         silence_max_ms=1600,
         silence_min_ms=300,
         backchannel_ms=800,
+        keys_silence_ms=2000,
     ),
     "browser": TurnDetection(
         response_min_speech_ms=160,
@@ -143,6 +148,7 @@ PRESETS: Mapping[str, TurnDetection] = {
         silence_max_ms=1400,
         silence_min_ms=250,
         backchannel_ms=700,
+        keys_silence_ms=2000,
     ),
     "noisy": TurnDetection(
         response_min_speech_ms=300,
@@ -156,6 +162,7 @@ PRESETS: Mapping[str, TurnDetection] = {
         silence_max_ms=1600,
         silence_min_ms=400,
         backchannel_ms=900,
+        keys_silence_ms=2000,
     ),
     "patient": TurnDetection(
         response_min_speech_ms=200,
@@ -169,6 +176,7 @@ PRESETS: Mapping[str, TurnDetection] = {
         silence_max_ms=2500,
         silence_min_ms=500,
         backchannel_ms=900,
+        keys_silence_ms=3000,
     ),
 }
 assert set(PRESETS) == set(get_args(Preset))
