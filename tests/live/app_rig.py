@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -58,6 +60,16 @@ class Rig:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise AssertionError(f"still there: {there}") from None
+
+    async def open_files(self, *, at_most: int = 0, timeout: float = 5.0) -> int:
+        """How many descriptors this process has; sockets that are being closed are waited for."""
+        until = asyncio.get_running_loop().time() + timeout
+        while True:
+            gc.collect()
+            files = len(os.listdir("/proc/self/fd"))
+            if files <= at_most or not at_most or asyncio.get_running_loop().time() > until:
+                return files
+            await asyncio.sleep(0.05)
 
 
 @contextlib.asynccontextmanager

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from relay_rig import share, tone
 from voice_rig import Served, aside, served, until
 
 from voxtra.agent import Agent
+from voxtra.evaluation.surroundings import LineSpec, Surroundings, add
 from voxtra.speech import local
 from voxtra.speech.intents import Intent, IntentLLM
 from voxtra.testing.asterisk import PrivateAsterisk
@@ -55,16 +55,9 @@ async def asks(it: Served, far: PhoneCall, words: str) -> float:
 
 def echoing(far: PhoneCall) -> Callable[[bytes], bytes]:
     """A microphone that picks up what the telephone played 120 ms ago, at -20 dB."""
-
-    def microphone(pcm: bytes) -> bytes:
-        if len(far.received) < 6:
-            return pcm
-        heard = np.frombuffer(ulaw_to_pcm(far.received[-6].payload)[: len(pcm)], "<i2")
-        mine = np.frombuffer(pcm, "<i2").astype(int)
-        mine[: len(heard)] += heard // 10
-        return mine.clip(-32768, 32767).astype("<i2").tobytes()
-
-    return microphone
+    room = Surroundings(LineSpec(echo_db=-20, echo_delay_ms=120))
+    far.on_packet = lambda packet: room.hear(ulaw_to_pcm(packet.payload), packet.time)
+    return lambda pcm: add(pcm, room.beside(now()))
 
 
 @pytest.mark.proves(
