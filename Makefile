@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 ASTERISK := .asterisk/asterisk
 BEGAN := $(shell date +%s)
 JOBS ?= 3
-LIVE_JOBS ?= 2
+LIVE_JOBS ?= 6
 .DEFAULT_GOAL := help
 .PHONY: help setup venv asterisk sipp lint format test demo bench lock clean
 
@@ -15,7 +15,7 @@ help: ## this list
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 	@echo
-	@echo 'Settings: PYTHON=/path/to/python3  DEBIAN_MIRROR=http://.../debian  ARGS="more arguments of test, demo, bench"  JOBS=3  LIVE_JOBS=2 (tests at once)'
+	@echo 'Settings: PYTHON=/path/to/python3  DEBIAN_MIRROR=http://.../debian  ARGS="more arguments of test, demo, bench"  JOBS=3  LIVE_JOBS=6 (tests at once)'
 
 setup: ## the Python environment and Asterisk, side by side
 	@[ -e $(VENV)/.stamp -a -e $(ASTERISK) ] || echo 'Setting up: Python packages and Asterisk side by side, once, about a minute.'
@@ -51,7 +51,7 @@ format: $(VENV)/.stamp ## put the code into shape
 test: setup .asterisk/sipp ## lint, and all tests, live ones included
 	@$(MAKE) --no-print-directory lint
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile -m 'not live' $(ARGS)
-	@$(PY) -m pytest -n $(LIVE_JOBS) --dist loadfile -m live $(ARGS)
+	@$(PY) -m pytest -n $(LIVE_JOBS) --dist worksteal -m live $(ARGS)
 
 demo: setup ## a real call: a scripted caller talks to examples/receptionist.py through Asterisk
 	@VOXTRA_DEMO_BEGAN=$(BEGAN) $(PY) examples/demo.py $(ARGS)

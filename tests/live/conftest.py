@@ -37,6 +37,16 @@ def phone_account(asterisk: PrivateAsterisk) -> dict[str, object]:
     }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Live tests that may take long come first: the others fill up what is left beside them."""
+    items.sort(key=_longest)
+
+
+def _longest(item: pytest.Item) -> float:
+    long = item.get_closest_marker("timeout")
+    return -float(long.args[0]) if long is not None and item.get_closest_marker("live") is not None else 0.0
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """A live test that failed shows what Asterisk logged last."""
