@@ -170,6 +170,16 @@ def test_minutes_a_day() -> None:
         door.admit("a", Trunk(), LONDON, "+15558675309")
 
 
+def test_the_day_rolls_on_though_calls_never_pause() -> None:
+    clock = Clock()
+    door = gate(clock, minutes_per_day=530)
+    for _ in range(1650):  # 25 hours of 20 s in every 55: 524 minutes in any day
+        call = door.admit("a", Trunk(), LONDON, "+15558675309")
+        clock.now += 20
+        call.release()
+        clock.now += 35
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.floats(0, 100)), max_size=60))
 def test_what_is_taken_is_given_back(steps: list[tuple[str, bool, float]]) -> None:
     clock = Clock()

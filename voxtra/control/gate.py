@@ -168,7 +168,7 @@ class _Account:
     filled: float
     live: set[Admission] = field(default_factory=set)
     used: deque[tuple[float, float]] = field(default_factory=deque)
-    """When it ended, s; calls that end within ``_BUCKET_S`` of each other are one."""
+    """Until when it counts, less a day, s: calls that end in one ``_BUCKET_S`` are one."""
     total: float = 0.0
 
     def seconds(self, now: float) -> float:
@@ -267,9 +267,12 @@ class Gate:
         now = self._clock()
         seconds = now - admission.began
         account.total += seconds
-        if account.used and account.used[-1][0] > now - _BUCKET_S:
+        ended = (
+            now // _BUCKET_S + 1
+        ) * _BUCKET_S  # one stamp a bucket: stamped anew, a busy one would never expire
+        if account.used and account.used[-1][0] == ended:
             seconds += account.used.pop()[1]
-        account.used.append((now, seconds))
+        account.used.append((ended, seconds))
         self._trunks[admission.trunk] -= 1
         if not self._trunks[admission.trunk]:
             del self._trunks[admission.trunk]
