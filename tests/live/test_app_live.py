@@ -66,7 +66,7 @@ async def test_twenty_calls_at_once_without_mixing(asterisk: PrivateAsterisk) ->
 
         for hz, (heard, share) in await asyncio.gather(*(caller(n) for n in range(20))):
             assert abs(heard - hz) < 5
-            assert share > 0.9
+            assert share > 0.7  # a late packet costs some; another's voice would halve it
     assert len(rig.calls) == 20
 
 
