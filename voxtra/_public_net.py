@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from urllib.parse import urlsplit
 
 import aiohttp
+import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from voxtra.errors import ConfigurationError
@@ -56,12 +56,18 @@ def check_url(url: str, *, private: bool, allowed_by: str = ALLOWED_BY) -> None:
 
     A host name is checked when it is resolved: :class:`PublicOnly`.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parsed = yarl.URL(url)
+        host = (
+            parsed.raw_host
+        )  # as aiohttp connects to it: of "１２７.0.0.1" it makes 127.0.0.1, and resolves nothing
+    except ValueError:
+        host = None
+    if not host or parsed.scheme not in ("http", "https"):
         raise ConfigurationError(f"{url!r} is no http or https URL")
     if not private:
         try:
-            ipaddress.ip_address(parts.hostname)
+            ipaddress.ip_address(host)
         except ValueError:
             return
-        check_address(parts.hostname, parts.hostname, allowed_by)
+        check_address(host, host, allowed_by)

@@ -1,0 +1,57 @@
+"""Addresses that others may choose lead to the public internet, however they are spelt."""
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from voxtra._public_net import PublicOnly, check_url
+from voxtra.errors import ConfigurationError
+
+SPELLINGS = (
+    "127.0.0.1", "127.1", "2130706433", "0177.0.0.1", "0x7f.1", "0x7f000001", "127.0.0.1.", "0", "localhost",
+    "[::1]", "[::ffff:127.0.0.1]", "１２７.0.0.1", "①②⑦.0.0.1", "127。0。0。1",
+)  # fmt: skip
+"""Of this machine; what the last three are normalised to is never resolved."""
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+async def test_this_machine_is_not_reached_by_another_spelling(host):
+    asked = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.host)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://{host}:{runner.addresses[0][1]}/"
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=PublicOnly())) as client:
+            with pytest.raises((ConfigurationError, aiohttp.ClientError, OSError)):
+                await _asked_guarded(client, url)
+    finally:
+        await runner.cleanup()
+    assert not asked
+
+
+async def _asked_guarded(client: aiohttp.ClientSession, url: str) -> None:
+    check_url(url, private=False)
+    async with client.get(url):
+        pass
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x/", "http://", "x", "http://[::1", "http://x:99999/", f"http://{'a' * 300}é/"]
+)
+def test_what_is_no_url_is_said_to_be_none(url):
+    with pytest.raises(ConfigurationError, match="no http or https URL"):
+        check_url(url, private=True)
+
+
+def test_public_addresses_and_names_are_let_through():
+    for url in ("https://example.com/a?b=c", "http://93.184.216.34:8080/", "HTTP://Example.com/"):
+        check_url(url, private=False)
+    check_url("http://127.0.0.1/", private=True)
