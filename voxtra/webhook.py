@@ -119,7 +119,8 @@ class BackendWebhook:
         self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         """For logs: a query or a user's name may hold a secret."""
         self._events = {str(each) for each in config.events}
-        self._inbox: deque[VoxtraEvent] = deque()
+        self._inbox: deque[tuple[VoxtraEvent, int]] = deque()
+        """Events, each with its number within its call."""
         self._arrived = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
         self._client: aiohttp.ClientSession | None = None
@@ -151,6 +152,10 @@ class BackendWebhook:
             attempts, most_s = max(attempts, 100), 600.0
         patience = Patience(attempts, config.backoff, max(most_s, config.backoff), config.timeout + 5)
         self._spool.add_outlet(self._name, self._deliver, patience=patience, parallel=config.parallel)
+        for name, states in (await self._spool.do(SpoolStore.counts)).items():
+            if name != self._name:
+                log.warning("the spool %s has %d for %s, where nothing is sent now: voxtra spool list -f %s",
+                            self._spool.folder, sum(states.values()), name, self._spool.folder)  # fmt: skip
         self._writer = asyncio.ensure_future(self._write())
 
     async def _open_spool(self) -> None:
@@ -177,13 +182,15 @@ class BackendWebhook:
 
     def send(self, event: VoxtraEvent) -> None:
         """Take one event; never waits. What is not asked for (``events``) is left."""
-        if event.type in _FRAMES or (self._events and event.type not in self._events):
-            return
-        if len(self._inbox) >= self.config.max_waiting:
+        wanted = event.type not in _FRAMES and (not self._events or event.type in self._events)
+        if wanted and len(self._inbox) >= self.config.max_waiting:
             self._lose(1, "too many wait")
-            return
-        self._inbox.append(event)
-        self._arrived.set()
+        elif wanted:
+            number = self._numbers[event.session_id] = self._numbers.get(event.session_id, 0) + 1
+            self._inbox.append((event, number))
+            self._arrived.set()
+        if event.type is EventType.SESSION_DESTROYED:  # the last of its call
+            self._numbers.pop(event.session_id, None)
 
     async def close(self) -> None:
         """Deliver what waits, within ``flush`` s. The rest stays in the spool, or is lost. Idempotent."""
@@ -248,7 +255,8 @@ class BackendWebhook:
 
     async def _store(self) -> None:
         while self._inbox:
-            batch = [self._entry(self._inbox.popleft()) for _ in range(min(BATCH, len(self._inbox)))]
+            events = [self._inbox.popleft() for _ in range(min(BATCH, len(self._inbox)))]
+            batch = [entry for each in events if (entry := self._entry(*each)) is not None]
             try:
                 await self._spool.put(batch)
             except SpoolError:
@@ -266,20 +274,21 @@ class BackendWebhook:
         self.lost += count
         log.error("%s: %d events lost (%d so far): %s", self._shown, count, self.lost, why)
 
-    def _entry(self, event: VoxtraEvent) -> Entry:
-        number = self._numbers.get(event.session_id, 0) + 1
-        if event.type is EventType.SESSION_DESTROYED:
-            self._numbers.pop(event.session_id, None)
-        else:
-            self._numbers[event.session_id] = number
-        return Entry(self._name, event.id, "webhook", payload(event, number), lane=event.session_id)
+    def _entry(self, event: VoxtraEvent, number: int) -> Entry | None:
+        try:
+            body = payload(event, number)
+        except (TypeError, ValueError, RecursionError) as error:
+            self._lose(1, f"{event.type} can't be JSON: {error}")
+            return None
+        return Entry(self._name, event.id, "webhook", body, lane=event.session_id)
 
     # ---- out
 
     async def _deliver(self, entry: Entry) -> None:
         client = self._client
         assert client is not None
-        body = json.dumps(entry.body, ensure_ascii=False).encode()
+        # Half a character (a lone surrogate, from a model's tokens) goes out as JSON's own escape of it.
+        body = json.dumps(entry.body, ensure_ascii=False).encode("utf-8", "backslashreplace")
         headers = {
             "Content-Type": "application/json",
             "X-Voxtra-Event": str(entry.body["type"]),
@@ -321,6 +330,9 @@ def payload(event: VoxtraEvent, sequence: int) -> dict[str, Any]:
     Args:
         event: its own fields (``text``, ``digit`` ...) go into ``data``.
         sequence: counts the events of its call, from 1.
+
+    Raises:
+        TypeError, ValueError, RecursionError: ``data`` can't be JSON (keys that are no text, rings).
     """
     fields = dataclasses.fields(event)
     own = {each.name: getattr(event, each.name) for each in fields if each.name not in _BASE}
@@ -366,16 +378,23 @@ def verify_signature(
         header: value of ``X-Voxtra-Signature-Timed`` (better) or of ``X-Voxtra-Signature``.
         tolerance: how old a timed one may be, s; also how much its clock may be ahead.
         now: the time, s since the epoch.
+
+    Raises:
+        ConfigurationError: the secret is empty: anybody could sign with it.
     """
     key = secret.encode() if isinstance(secret, str) else secret
+    if not key:
+        raise ConfigurationError("verify_signature: the secret is empty: anybody could sign with it")
     if "=" not in header:
         good = hmac.new(key, body, hashlib.sha256).hexdigest()
-        return hmac.compare_digest(good.encode(), header.encode())
+        return hmac.compare_digest(good.encode(), header.encode("utf-8", "replace"))
     parts = dict(part.partition("=")[::2] for part in header.split(","))
     stamp = parts.get("t", "")
     if not (stamp.isascii() and stamp.isdigit() and len(stamp) < 16) or abs(now() - int(stamp)) > tolerance:
         return False
-    return hmac.compare_digest(_timed(key, stamp, body).encode(), parts.get("v1", "").encode())
+    return hmac.compare_digest(
+        _timed(key, stamp, body).encode(), parts.get("v1", "").encode("utf-8", "replace")
+    )
 
 
 def _timed(secret: bytes, stamp: str, body: bytes) -> str:

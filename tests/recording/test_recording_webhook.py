@@ -453,3 +453,37 @@ async def test_what_processes_beyond_those_of_now_have_left_is_said(tmp_path, ca
         assert first._spool.folder == tmp_path
     async with BackendWebhook(config("http://127.0.0.1:1/", spool=tmp_path)):
         assert "process-2 is of a process more than run now" in caplog.text
+
+
+async def test_numbers_of_calls_that_are_over_are_forgotten_whatever_is_asked_for():
+    async with Receiver() as receiver:
+        async with BackendWebhook(config(receiver.url, events=["call.ended"])) as hook:
+            for number in range(3):
+                hook.send(CallEndedEvent(session_id=f"vx-{number}"))
+                hook.send(VoxtraEvent(type=EventType.SESSION_DESTROYED, session_id=f"vx-{number}"))
+        assert [body["sequence"] for body in receiver.bodies] == [1, 1, 1]
+    assert hook._numbers == {}
+
+
+async def test_an_event_that_is_no_json_is_lost_alone_and_half_a_character_is_none(caplog):
+    async with Receiver() as receiver, BackendWebhook(config(receiver.url)) as hook:
+        hook.send(VoxtraEvent(type=EventType.ERROR, session_id="vx-1", data={("a", 1): "odd"}))
+        hook.send(UserTranscriptEvent(session_id="vx-1", text="half \ud83d of it"))
+        hook.send(*digits("1"))
+        await asyncio.sleep(0.3)
+        assert [body["data"].get("text", "-") for body in receiver.bodies] == ["half \ud83d of it", "-"]
+    assert hook.lost == 1
+    assert "error" in caplog.text
+
+
+def test_with_no_secret_nothing_is_proven():
+    with pytest.raises(ConfigurationError, match="secret is empty"):
+        verify_signature("", b"body", hmac.new(b"", b"body", hashlib.sha256).hexdigest())
+    assert not verify_signature("s", b"body", "\udcff")  # as servers give bytes that are no UTF-8
+
+
+async def test_what_waits_for_another_url_is_said(tmp_path, caplog):
+    async with BackendWebhook(config("http://127.0.0.1:9/old", spool=tmp_path, flush=0)) as hook:
+        hook.send(*digits("1"))
+    async with BackendWebhook(config("http://127.0.0.1:9/new", spool=tmp_path, flush=0)):
+        assert "has 1 for webhook http://127.0.0.1:9/old" in caplog.text

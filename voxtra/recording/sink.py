@@ -275,7 +275,9 @@ class WebhookSink(RecordingSink):
 
     async def deliver(self, metadata: RecordingMetadata) -> None:
         """Send it. Raises StorageError."""
-        body = json.dumps(asdict(metadata), ensure_ascii=False, default=str).encode()
+        body = json.dumps(asdict(metadata), ensure_ascii=False, default=str).encode(
+            "utf-8", "backslashreplace"
+        )
         headers = {"Content-Type": "application/json"}
         if self._secret:
             headers[SIGNATURE_HEADER] = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
