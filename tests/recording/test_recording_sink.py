@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from voxtra.errors import ConfigurationError, MediaError
 from voxtra.recording import CompositeSink, LocalFileSink, RecordingMetadata, RecordingSink, WebhookSink
+from voxtra.recording.placing import place
 from voxtra.recording.sink import check_name
 
 
@@ -213,3 +214,21 @@ def test_a_webhook_without_a_url_is_refused(url):
         WebhookSink(url)
     with pytest.raises(ConfigurationError, match="timeout_seconds"):
         WebhookSink("http://x/", timeout_seconds=0)
+
+
+def test_a_new_name_is_on_the_disk_for_good_before_the_old_one_goes(tmp_path, monkeypatch):
+    """Else a power cut could take both."""
+    source = tmp_path / "growing.wav"
+    source.write_bytes(b"RIFF")
+    synced, real = [], os.fsync
+
+    def noting(handle):
+        assert source.exists()
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    place(source, tmp_path / "out", "2026/01/call.wav", "wav")
+    assert not source.exists()
+    out = tmp_path / "out"
+    assert set(synced) == {out / "2026/01", out / "2026", out, tmp_path}

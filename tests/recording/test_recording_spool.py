@@ -3,10 +3,13 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -352,3 +355,70 @@ async def test_a_composite_refuses_when_one_of_it_does(tmp_path):
     assert CompositeSink(Flaky(), sink).refusal() == ""
     full = SpooledSink(Flaky(), tmp_path / "other", **QUICK | {"low_water": 10**18})
     assert "low_water" in CompositeSink(Flaky(), full).refusal()
+
+
+async def test_a_disk_that_fails_for_a_moment_stops_no_delivery(tmp_path, monkeypatch, caplog):
+    """What SQLite and the system raise becomes an error of ours, and the next try works."""
+    monkeypatch.setattr("voxtra.recording.spool.POLL_S", 0.02)
+    failures = [sqlite3.OperationalError("disk I/O error"), OSError(errno.EIO, "Input/output error")]
+    real = SpoolStore.next_due_s
+
+    def ill(store, sink):
+        if failures:
+            raise failures.pop()
+        return real(store, sink)
+
+    monkeypatch.setattr(SpoolStore, "next_due_s", ill)
+    async with SpooledSink(inner := Flaky(), tmp_path, **QUICK) as sink:
+        while failures:
+            await asyncio.sleep(0.005)
+        await sink.on_recording_complete(recorded(sink))
+        assert await sink.flush(5)
+    assert len(inner.got) == 1
+    assert "disk I/O error" in caplog.text
+
+
+async def test_a_delivery_that_a_stop_breaks_off_is_not_stored_twice(tmp_path):
+    """The thread that moves the file is not to be stopped: it is there when the next start tries again."""
+    pyrage = pytest.importorskip("pyrage")
+    key = str(pyrage.x25519.Identity.generate().to_public())
+
+    def sealed() -> LocalFileSink:
+        return LocalFileSink(tmp_path / "out", encrypt_to=key)
+
+    files = sealed()
+    begun, real = threading.Event(), files._seal
+
+    def slow(source, goal):
+        begun.set()
+        time.sleep(0.2)
+        real(source, goal)
+
+    files._seal = slow
+    async with SpooledSink(files, tmp_path / "s", **QUICK | {"grace_s": 0}) as sink:
+        await sink.on_recording_complete(recorded(sink))
+        await asyncio.to_thread(begun.wait, 5)
+    async with asyncio.timeout(5):
+        while not (tmp_path / "out" / "call.wav.age").exists():
+            await asyncio.sleep(0.01)
+    async with SpooledSink(sealed(), tmp_path / "s", **QUICK) as sink:
+        assert await sink.flush(5)
+    assert os.listdir(tmp_path / "out") == ["call.wav.age"]
+
+
+async def test_a_row_is_struck_out_for_good_before_its_file_goes(tmp_path):
+    """Else a power cut leaves a row whose file is gone, that nobody can deliver."""
+    async with SpooledSink(Flaky(), tmp_path, **QUICK) as sink:
+        said: list[str] = []
+        await sink._spool.do(lambda store: store._db.set_trace_callback(said.append))
+        await sink.on_recording_complete(recorded(sink))
+        assert await sink.flush(5)
+        await sink._spool.do(lambda store: store._db.set_trace_callback(None))
+    done = next(index for index, sql in enumerate(said) if "'done'" in sql and sql.startswith("UPDATE"))
+    assert [sql for sql in said[:done] if "synchronous" in sql][-1] == "PRAGMA synchronous=FULL"
+
+
+def test_a_spool_whose_folder_can_not_be_reached_refuses_recordings(tmp_path):
+    sink = SpooledSink(Flaky(), tmp_path / "disk" / "spool")
+    (tmp_path / "disk").write_text("not a folder any more")
+    assert "can't be reached" in sink.refusal()

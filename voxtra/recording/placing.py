@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import logging
 import os
@@ -43,6 +44,7 @@ def place(
         OSError: it can't be moved; it is where it was.
     """
     folder = (base / name).parent
+    changed = [folder, *(each.parent for each in (folder, *folder.parents) if not each.exists())]
     folder.mkdir(parents=True, exist_ok=True)
     if not folder.resolve().is_relative_to(base.resolve()):
         raise ConfigurationError(f"the recording {name!r} would leave {base}: a link leads out of it")
@@ -60,12 +62,26 @@ def place(
             except FileExistsError:
                 if not (near.samefile(target) or (again and _same(source, near, target, seal))):
                     continue
+            for each in changed:  # its name is there for good before the other one goes
+                sync_folder(each)
             source.unlink()
             return target
     finally:
         if near != source:
             near.unlink(missing_ok=True)
     raise MediaError(f"10,000 recordings are named {name!r}: choose another name")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder survive a power cut, where its file system can. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # network file systems may know of no such thing, see fsync(2)
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
 
 
 def _same(source: Path, near: Path, target: Path, seal: Seal | None) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from voxtra.errors import ConfigurationError, SpoolError, StorageError
-from voxtra.recording.spool_store import Entry, SpoolStore
+from voxtra.recording.spool_store import Entry, SpoolStore, said
 
 log = logging.getLogger("voxtra.spool")
 
@@ -157,13 +158,20 @@ class Spool:
         return new
 
     async def do(self, function: Callable[..., T], *args: Any, **named: Any) -> T:
-        """A method of :class:`SpoolStore`, on the spool's thread."""
+        """A method of :class:`SpoolStore`, on the spool's thread.
+
+        Raises:
+            SpoolError: the spool is not open, or its disk fails.
+        """
         store, thread = self._store, self._thread
         if store is None or thread is None:
             raise SpoolError(f"the spool {self.folder or 'in memory'} is not open")
-        return await asyncio.get_running_loop().run_in_executor(
-            thread, lambda: function(store, *args, **named)
-        )
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                thread, lambda: function(store, *args, **named)
+            )
+        except (sqlite3.Error, OSError) as error:
+            raise SpoolError(f"the spool {self.folder or 'in memory'}: {said(error)}") from error
 
     async def flush(self, timeout_s: float) -> bool:
         """Wait until all was delivered or given up. Returns False when time is over before."""

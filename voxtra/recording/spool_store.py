@@ -2,8 +2,8 @@
 
 What :meth:`SpoolStore.put` has returned for survives a crash and a power cut: the file and its folder are
 synced, then its row is committed with ``synchronous=FULL`` (https://sqlite.org/pragma.html#pragma_synchronous).
-Taking an entry and finishing it are not synced: a power cut then makes a delivery happen twice, which is why
-each entry has a key that stays the same.
+Taking an entry, and finishing one without a file, are not synced: a power cut then makes a delivery happen
+twice, which is why each entry has a key that stays the same.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from voxtra.errors import ConfigurationError, SpoolError
+from voxtra.recording.placing import sync_folder
 
 MIN_FREE = 64 * 1024 * 1024
 """Bytes that stay free on the disk: below it nothing more is taken."""
@@ -239,7 +240,7 @@ class SpoolStore:
                 with contextlib.suppress(OSError):
                     (self.files / entries[0].file).unlink(missing_ok=True)
             raise SpoolError(
-                f"not taken into the spool {self.folder or 'in memory'}: {_said(error)}"
+                f"not taken into the spool {self.folder or 'in memory'}: {said(error)}"
             ) from error
         if source is not None:
             self._bytes += entries[0].size
@@ -283,7 +284,7 @@ class SpoolStore:
             size = os.fstat(handle).st_size
         finally:
             os.close(handle)
-        _sync_folder(self.files)
+        sync_folder(self.files)
         return size
 
     def _insert(self, entries: Sequence[Entry]) -> None:
@@ -330,11 +331,12 @@ class SpoolStore:
 
     def done(self, entry: Entry, *, remember: bool = False) -> None:
         """It was delivered. With ``remember`` the same key is not taken again for a day."""
+        durable = bool(entry.file)  # its file goes next: a row without it could never be delivered
         if remember:
             sql = "UPDATE entry SET state = 'done', body = '{}', due = ?, error = '' WHERE id = ?"
-            self._write(sql, (time.time(), entry.id))
+            self._write(sql, (time.time(), entry.id), durable=durable)
         else:
-            self._write("DELETE FROM entry WHERE id = ?", (entry.id,))
+            self._write("DELETE FROM entry WHERE id = ?", (entry.id,), durable=durable)
         self._entries -= 1
         self._drop_file(entry)
 
@@ -345,10 +347,8 @@ class SpoolStore:
         self._write(sql, (state, time.time() + due, why[:500], entry.id))
 
     def give_back(self, entry: Entry) -> None:
-        """Its delivery was broken off by us: that counts as no attempt."""
-        self._write(
-            "UPDATE entry SET state = 'pending', attempts = max(attempts - 1, 0) WHERE id = ?", [entry.id]
-        )
+        """Its delivery was broken off by us. It counts as an attempt: it may have arrived nevertheless."""
+        self._write("UPDATE entry SET state = 'pending' WHERE id = ?", [entry.id])
 
     def out(self, entry: Entry) -> Path:
         """A second name of the entry's file, for a sink to move or delete; it ends with :meth:`out_done`."""
@@ -417,25 +417,25 @@ class SpoolStore:
 
     # ---- inside
 
-    def _write(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        """One change that needs no sync; on a full disk with what is held back for it. Returns its rows."""
+    def _write(self, sql: str, values: Sequence[Any], *, durable: bool = False) -> list[Any]:
+        """One change, synced or not; on a full disk with what is held back for it. Returns its rows."""
         try:
-            return self._once(sql, values)
+            return self._once(sql, values, durable)
         except sqlite3.Error as error:
             if self.folder is None or not (self.folder / "reserve").exists():
-                raise SpoolError(f"the spool {self.folder}: {_said(error)}") from error
+                raise SpoolError(f"the spool {self.folder}: {said(error)}") from error
         (self.folder / "reserve").unlink()
         try:
-            rows = self._once(sql, values)
+            rows = self._once(sql, values, durable)
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
-            raise SpoolError(f"the spool {self.folder}: {_said(error)}") from error
+            raise SpoolError(f"the spool {self.folder}: {said(error)}") from error
         finally:
             self._reserve()
         return rows
 
-    def _once(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        with self._transaction():
+    def _once(self, sql: str, values: Sequence[Any], durable: bool) -> list[Any]:
+        with self._transaction(durable=durable):
             return self._db.execute(sql, values).fetchall()
 
     def _reserve(self) -> None:
@@ -483,15 +483,8 @@ def _where(state: str, ids: Sequence[int], sink: str) -> tuple[str, list[Any]]:
     return where, values
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
+    """What SQLite or the system says is wrong."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
     return str(error)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

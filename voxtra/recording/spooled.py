@@ -113,9 +113,8 @@ class SpooledSink(RecordingSink):
 
     def refusal(self) -> str:
         """Why no recording had better begin: the spool's disk is nearly full; "" = it is not."""
-        folder = self.workspace
         try:
-            free = shutil.disk_usage(folder or self.folder).free
+            free = shutil.disk_usage(self.workspace or self.folder).free
         except OSError as error:
             return f"the spool {self.folder} can't be reached: {error.strerror or error}"
         if free >= self._low_water:
