@@ -118,3 +118,40 @@ async def test_after_close(v: AsyncVoice, call: AsyncCall) -> None:
     await v.close()
     with pytest.raises(VoiceError, match="closed"):
         await call.refresh()
+
+
+async def test_a_callback_may_close_its_bridge_and_go_on(
+    v: AsyncVoice, engine: FakeEngine, call: AsyncCall
+) -> None:
+    done: list[str] = []
+
+    async def on_uplink(frame: bytes, timestamp_us: int) -> None:
+        await bridge.close()
+        await call.hangup()
+        done.append("hung up")
+
+    bridge = await v.audio_bridge.attach(call.sid, on_uplink=on_uplink)
+    await asyncio.to_thread(engine.say, b"hi", 1)
+    await soon(lambda: done)
+
+
+async def test_close_ends_the_streams_of_events(engine: FakeEngine) -> None:
+    statuses: list[str] = []
+    async with AsyncVoice(base_url=engine.url, api_key=KEY, org_id=ORG) as client:
+        call = await client.calls.originate(to="+15551234567", from_="+15558675309", trunk_id="trunk_main")
+        call.on_status(statuses.append)
+        await asyncio.to_thread(engine.happen, call.sid, "status", status="ringing")
+        await soon(lambda: statuses)
+    assert not [task for task in asyncio.all_tasks() if "events of" in task.get_name()]
+    with pytest.raises(VoiceError, match="closed"):
+        call.on_status(print)
+
+
+async def test_no_request_waits_for_streams(engine: FakeEngine) -> None:
+    async with AsyncVoice(base_url=engine.url, api_key=KEY, org_id=ORG, timeout_s=5) as client:
+        order = {"to": "+15551234567", "from_": "+15558675309", "trunk_id": "trunk_main"}
+        call = await client.calls.originate(**order)
+        for _ in range(101):
+            (await client.calls.get(sid=call.sid)).on_status(print)
+        await soon(lambda: len(engine.event_requests) == 101)
+        assert (await client.calls.get(sid=call.sid)).sid == call.sid

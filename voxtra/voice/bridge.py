@@ -65,7 +65,7 @@ class AudioBridge:
         """Send sound to the caller, after what was sent before. It never waits; any thread may.
 
         Args:
-            frame: one Opus packet; of the other codecs a piece of any length, up to 10 s ahead.
+            frame: one Opus packet; of the other codecs a piece of any length, up to a minute ahead.
             timestamp_us: its time; None: following on, by the monotonic clock.
 
         Raises:

@@ -121,13 +121,10 @@ class TaskDelivery:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=self._name)
 
     def close(self, *, finish: bool = False) -> None:
-        """A coroutine that is under way is cancelled, unless it closes this itself."""
+        """A coroutine that is under way goes on to its end: it may be what closes this, or has the call hung up."""
         self._closed = True
-        if finish:
-            return
-        self._waiting.clear()
-        if self._task is not None and self._task is not asyncio.current_task():
-            self._task.cancel()
+        if not finish:
+            self._waiting.clear()
 
     async def _run(self) -> None:
         while self._waiting:

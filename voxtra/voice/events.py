@@ -67,7 +67,11 @@ class Follower:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, name: str, listener: Listener) -> int:
-        """Tell the listener of all events of that name; the number is for :meth:`remove`. On the loop."""
+        """Tell the listener of all events of that name; the number is for :meth:`remove`. On the loop.
+
+        Raises:
+            VoiceError: CLOSED.
+        """
         self._count += 1
         if self._delivery is None:
             self._delivery = self._new_delivery()
@@ -77,9 +81,9 @@ class Follower:
         if self._ended:
             self._end()
             return self._count
-        self._listeners[self._count] = (name, listener)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._follow(), name=f"events of {self._sid}")
+            self._task = self._http.reading(self._follow(), f"events of {self._sid}")
+        self._listeners[self._count] = (name, listener)
         return self._count
 
     def remove(self, number: int) -> None:

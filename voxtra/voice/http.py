@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,6 +40,7 @@ class Http:
         self._key = _words("api_key", api_key, "a key made by  voxtra keys create")
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
+        self._readers: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -55,6 +57,8 @@ class Http:
             raise VoiceError("this Voice is closed", code="CLOSED")
         if self._session is None:
             self._session = aiohttp.ClientSession(
+                # each bridge and each stream of events has one for as long as its call: no request may wait for those
+                connector=aiohttp.TCPConnector(limit=0),
                 timeout=aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=10),
                 headers={"User-Agent": "voxtra-voice"},
             )
@@ -128,9 +132,29 @@ class Http:
             allow_redirects=False,
         )  # fmt: skip
 
+    def reading(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run what reads a stream; it is cancelled by :meth:`close`, which no read notices by itself.
+
+        Raises:
+            VoiceError: CLOSED.
+        """
+        try:
+            _ = self.session
+        except VoiceError:
+            work.close()
+            raise
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._readers.add(task)
+        task.add_done_callback(self._readers.discard)
+        return task
+
     async def close(self) -> None:
-        """Nothing can be asked any more."""
+        """Nothing can be asked any more, and no stream goes on."""
         self._closed = True
+        readers = list(self._readers)
+        for task in readers:
+            task.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
             self._session = None
