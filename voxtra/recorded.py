@@ -81,6 +81,7 @@ class Recorded:
             self._emit(refused)
             return name
         async with self._record_lock:
+            self._leg.check()
             self._recorder = await CallRecorder.start(
                 media.line if media is not None else None,
                 self.id,
@@ -98,10 +99,11 @@ class Recorded:
 
     async def record_stop(self) -> str | None:
         """End the recording and hand it to its sink. Returns its name, None when there was none."""
-        recorder, self._recorder = self._recorder, None
-        if recorder is None:
-            return None
-        self._live.follower = None
+        async with self._record_lock:  # one that is being begun is ended too
+            recorder, self._recorder = self._recorder, None
+            if recorder is None:
+                return None
+            self._live.follower = None
         return await recorder.stop(self._ended_at)
 
     @property
@@ -123,23 +125,25 @@ class Recorded:
         keys or tools, so no webhook, log, timeline or call record has them. ``listen_dtmf`` and ``on_dtmf`` give
         the handler its keys as ever. Holds with or without a recording under way, until :meth:`record_resume`.
         """
-        if self._live.private:
-            return
-        self._live.keep_private(True)
-        self._emit(VoxtraEvent(type=EventType.RECORDING_PAUSED))
-        if self._recorder is not None:
-            await self._recorder.pause()
+        async with self._record_lock:  # a recording being begun, or a pause being ended, is not missed
+            if self._live.private:
+                return
+            self._live.keep_private(True)
+            self._emit(VoxtraEvent(type=EventType.RECORDING_PAUSED))
+            if self._recorder is not None:
+                await self._recorder.pause()
 
     async def record_resume(self) -> None:
         """Keep what is said and keyed again. Keys of the pause that nobody has asked for are forgotten. Idempotent."""
-        if not self._live.private:
-            return
-        while not self._dtmf_queue.empty():
-            self._dtmf_queue.get_nowait()
-        if self._recorder is not None:
-            await self._recorder.resume()
-        self._live.keep_private(False)
-        self._emit(VoxtraEvent(type=EventType.RECORDING_RESUMED))
+        async with self._record_lock:
+            if not self._live.private:
+                return
+            if self._recorder is not None:
+                await self._recorder.resume()
+            while not self._dtmf_queue.empty():
+                self._dtmf_queue.get_nowait()
+            self._live.keep_private(False)
+            self._emit(VoxtraEvent(type=EventType.RECORDING_RESUMED))
 
     def _may_listen(self) -> None:
         if self._live.private:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from voxtra import CallSession, EventType, LocalFileSink, VoxtraApp
-from voxtra.errors import ConfigurationError, SessionError
+from voxtra.errors import ConfigurationError, MediaError, SessionError
 from voxtra.recording import RecordingSink
 from voxtra.testing import FakeCall, run_call
 
@@ -128,3 +128,84 @@ def test_a_disk_that_fills_up_ends_the_recording_and_not_the_call(tmp_path, monk
     with wave.open(str(tmp_path / "full.wav")) as file:  # what was written is whole
         assert 0 < file.getnframes() <= 60_000 // 4
         np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+
+
+class SlowTapper:
+    """Asterisk takes its time, and then records nothing."""
+
+    def __init__(self, *_):
+        pass
+
+    async def open(self, rate):
+        await asyncio.sleep(1)
+        raise MediaError("not today")
+
+
+@pytest.mark.parametrize("first", ["start", "resume"])
+def test_a_pause_holds_whatever_is_under_way(monkeypatch, first):
+    """A card number is asked for by a callback while the handler begins to record, or ends a pause."""
+    monkeypatch.setattr("voxtra.recorded.CallTapper", SlowTapper)
+    sink = Noting()
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        if first == "start":
+            work = asyncio.ensure_future(call.record_start("x", sink=sink, source="asterisk"))
+        else:
+            await call.record_start("x", sink=sink, source="asterisk")
+            await call.record_pause()
+            work = asyncio.ensure_future(call.record_resume())
+        await asyncio.sleep(0.5)
+        await call.record_pause()
+        assert call.record_paused
+        assert call.recording is not None
+        assert call.recording.stereo.paused
+        await work
+        assert call.recording.stereo.paused
+        call.metadata["done"] = True
+
+    assert run_call(handler).metadata["done"]
+    assert len(sink.told) == 1
+
+
+def test_a_recording_that_begins_as_the_call_ends_reaches_its_sink(monkeypatch):
+    monkeypatch.setattr("voxtra.recorded.CallTapper", SlowTapper)
+    sink, late = Noting(), []
+
+    async def start(call: CallSession) -> None:
+        try:
+            await call.record_start("x", sink=sink, source="asterisk")
+        except BaseException as error:
+            late.append(error)
+            raise
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        call.metadata["task"] = asyncio.ensure_future(start(call))  # another's: it does not end with the call
+        await asyncio.sleep(0.5)
+        await call.hangup()
+
+    async def caller(call: FakeCall) -> None:
+        await call.ended(timeout=60)
+        await asyncio.sleep(5)
+
+    run_call(handler, caller)
+    assert late == []
+    assert len(sink.told) == 1
+
+
+def test_a_start_that_is_broken_off_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr("voxtra.recorded.CallTapper", SlowTapper)
+    sink = LocalFileSink(tmp_path)
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await call.record_start("x", sink=sink, source="asterisk")
+        assert call.recording is None
+        assert await call.record_start("y", sink=sink) == "y"
+        await asyncio.sleep(3)
+
+    run_call(handler)
+    assert sorted(path.name for path in tmp_path.rglob("*.wav")) == ["y.wav"]

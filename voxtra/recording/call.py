@@ -109,15 +109,27 @@ class CallRecorder:
         if tapper is not None and source != "media":
             elsewhere = Elsewhere(stereo, tapper, always=source == "asterisk")
         self = cls(stereo, session_id, name, sink, fmt=fmt, elsewhere=elsewhere, source=source)
-        if line is not None:
-            self.attach(line)
-        if paused:
-            await self.pause()
-        if away or source == "asterisk":
-            await self.depart()
+        try:
+            if line is not None:
+                self.attach(line)
+            if paused:
+                await self.pause()
+            if away or source == "asterisk":
+                await self.depart()
+        except BaseException:
+            self._stopping = asyncio.ensure_future(self._discard())
+            raise
         if not away:
             self.back()
         return self
+
+    async def _discard(self) -> None:
+        """It was broken off while it was begun: nobody knows of it."""
+        self.stereo.end()
+        if self._elsewhere is not None:
+            await self._elsewhere.close()
+        await self.stereo.close()
+        await asyncio.to_thread(self.stereo.path.unlink, missing_ok=True)
 
     # -- the call's moves
 
