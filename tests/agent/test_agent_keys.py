@@ -9,6 +9,7 @@ import pytest
 
 from voxtra import CallSession, VoxtraApp
 from voxtra.agent.agent import Agent
+from voxtra.agent.conversation import ConversationResult
 from voxtra.agent.tools import tool
 from voxtra.events import DTMFEvent, EventType, UserTranscriptEvent, VoxtraEvent
 from voxtra.testing import CallResult, FakeCall, ScriptedLLM, ScriptedRealtime, run_call
@@ -21,7 +22,7 @@ ENGINES = pytest.mark.parametrize("engine", ["cascade", "realtime"])
 def play(engine: str, handler: Any, caller: Any, replies: list[Any]) -> CallResult:
     if engine == "cascade":
         return run_call(handler, caller, llm=ScriptedLLM(replies))
-    app = VoxtraApp(realtime=ScriptedRealtime(replies))
+    app = VoxtraApp(realtime=ScriptedRealtime(replies, latency=0.5))
     app.default()(handler)
     return run_call(app, caller)
 
@@ -105,6 +106,109 @@ def test_keys_pressed_ahead_of_a_greeting_that_is_heard_out(engine: str) -> None
     result = converse(engine, agent, caller, ["Sales it is."])
     assert told(result) == ["[keys pressed: 5]"]
     assert any(line.startswith(f"agent: {agent.greeting}") for line in result.lines)
+
+
+@pytest.mark.parametrize("when", ["thinking", "speaking"])
+@ENGINES
+def test_a_hash_from_habit_cuts_off_no_answer(engine: str, when: str) -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.hears("key in")
+        await call.presses("1234#")
+        if when == "speaking":
+            await call.hears("This is")
+        await call.presses("#")
+        await call.hears("the weather", timeout=10)
+        await call.hangs_up()
+
+    result = converse(engine, Agent(greeting="Please key in your number."), caller, [LONG])
+    assert told(result) == ["[keys pressed: 1234]"]
+
+
+def test_keys_pressed_ahead_of_a_long_notice_are_answered_after_it() -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.hears("This is")
+        await call.presses("5#")
+        await call.hears("Sales", timeout=60)
+        await call.hangs_up()
+
+    agent = Agent(greeting=f"{LONG} {LONG} {LONG}", greeting_interruptible=False)
+    result = converse("cascade", agent, caller, ["Sales it is."])
+    assert told(result) == ["[keys pressed: 5]"]
+
+
+def test_keys_pressed_while_the_model_is_connected_to_are_told_to_it() -> None:
+    class Slow(ScriptedRealtime):
+        async def open(self, *, history: Any, **options: Any) -> Any:
+            known = list(history)
+            await asyncio.sleep(3)
+            return await super().open(history=known, **options)
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        await call.converse(Agent())
+
+    async def caller(call: FakeCall) -> None:
+        await call.silence(1)
+        await call.presses("5#")
+        await call.hears("Sales")
+        await call.hangs_up()
+
+    model = Slow(["Sales it is."])
+    app = VoxtraApp(realtime=model)
+    app.default()(handler)
+    run_call(app, caller)
+    assert (model.heard, len(model.opened)) == (["[keys pressed: 5]"], 1)
+
+
+def test_keys_and_words_into_what_is_heard_out_are_a_turn() -> None:
+    """The words are not heard, the keys are."""
+    results: list[ConversationResult] = []
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        results.append(await call.converse(Agent(greeting=LONG, greeting_interruptible=False)))
+
+    async def caller(call: FakeCall) -> None:
+        await call.hears("This is")
+        await call.interrupts("I know that all", after=0.1)
+        await call.presses("5#")
+        await call.hears("Sales")
+        await call.hangs_up()
+
+    play("realtime", handler, caller, ["Sales it is."])
+    assert results[0].turns == 1
+
+
+def test_the_wait_for_keys_is_nobody_elses() -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.silence(1)
+        await call.presses("42")
+        await call.hears("Thanks")
+        await call.hangs_up()
+
+    result = converse("cascade", Agent(), caller, ["Thanks."])
+    (said,) = [event for event in result.events if event.type is EventType.AGENT_SPEECH_STARTED]
+    assert said.data["latency"]["endpointing"] == 2000
+    assert said.data["latency"]["stt"] < 200
+
+
+def test_an_agent_that_keys_cut_off_goes_on_after_a_pause_of_the_recording() -> None:
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        talk = asyncio.ensure_future(call.converse(Agent(greeting=LONG, idle_s=60)))
+        await asyncio.sleep(2.5)
+        await call.record_pause()
+        await asyncio.sleep(3)
+        await call.record_resume()
+        await talk
+
+    async def caller(call: FakeCall) -> None:
+        await call.silence(2)
+        await call.presses("1")
+        await call.hears("the weather", timeout=20)
+        await call.hangs_up()
+
+    play("cascade", handler, caller, [])
 
 
 @ENGINES

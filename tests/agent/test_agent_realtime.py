@@ -527,3 +527,37 @@ async def test_nothing_is_heard_on_hold(server, talk):
     assert call.types() == []
     call.pipeline.deaf = False
     assert not call.pipeline.deaf
+
+
+async def test_a_connection_made_while_keys_are_pressed_is_sent_no_old_sound(server, talk):
+    server.heard = ["Who?"]
+    server.replies = [Reply("Me.", 100), Reply("Seven.", 100)]
+    call = await talk()
+    await call.line.say(300)
+    await call.line.wait(300)
+    await call.until_event("agent.speech.ended")
+    call.pipeline.key("7")
+    await server.now.drop()
+    await call.until(lambda: len(server.connections) == 2 and call.pipeline._link.stream is not None)
+    call.pipeline.key("#")
+    await call.until_event("agent.speech.ended", 2)
+    assert server.now.buffer == b""
+    assert call.said()[2:] == [("user", "[keys pressed: 7]"), ("assistant", "Seven.")]
+
+
+async def test_what_was_owed_is_paid_by_a_reply_that_the_provider_begins(server, talk):
+    """The result of a tool came while the caller spoke: the provider answers both."""
+
+    async def on_tool(call):
+        await asyncio.sleep(0.4)
+        return "nine"
+
+    server.replies = [Reply(tools=[("c1", "look_up", "{}")]), Reply("At nine.", 100)]
+    call = await talk(settings={"turn_detection": "server_vad"}, tools=[TOOL], on_tool=on_tool)
+    await server.now.begin({})
+    await call.line.say(700)
+    assert server.sent("response.create") == []
+    await call.line.wait(300)
+    await server.now.begin({})
+    await call.until_event("agent.speech.ended")
+    assert not call.pipeline.owes

@@ -126,6 +126,50 @@ def test_noise_beside_keys_is_dropped_and_the_keys_stay():
     assert keyed(out) == [("", "1")]
 
 
+def test_the_wait_for_more_keys_is_told_as_what_was_wanted():
+    feed = Feed(keys_silence_ms=900, silence_threshold_ms=500)
+    (turn,) = feed.keys("12") + feed.silence(1000)
+    assert turn.silence_ms == 900
+    (turn,) = feed.keys("12#", gap=100)
+    assert turn.silence_ms == 0
+    feed.speech(700)
+    feed.silence(300)
+    feed.final("my number is")
+    (turn,) = [d for d in feed.keys("12") + feed.silence(1000) if isinstance(d, TurnEnded)]
+    assert turn.silence_ms == 900
+
+
+def test_a_hash_from_habit_cuts_in_on_nobody():
+    feed = Feed()
+    feed.keys("12#")
+    feed.agent(True)
+    assert feed.machine.trailing("#", feed.now)
+    assert not feed.machine.trailing("1", feed.now)
+    assert feed.keys("#") == []
+    feed.silence(2000)
+    assert feed.keys("#")[0] == BargeIn()
+
+
+def test_keys_beyond_all_are_dropped():
+    feed = Feed()
+    feed.speech(700)
+    feed.keys("1" * (MAX_KEYS + 10))
+    feed.silence(300)
+    feed.final("wait")
+    assert keyed(feed.silence(1000)) == [("wait", "1" * MAX_KEYS)]
+
+
+def test_stop_tells_that_the_agent_was_cut_off_for_keys():
+    feed = Feed()
+    feed.agent(True)
+    feed.keys("1")
+    assert feed.stop() == [TurnDropped("stopped", True)]
+    feed.agent(True)
+    feed.keys("1")
+    feed.speech(100)
+    assert feed.stop()[-1] == TurnDropped("stopped", True)
+
+
 def test_stop_forgets_keys():
     feed = Feed()
     feed.keys("1")

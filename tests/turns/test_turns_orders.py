@@ -27,6 +27,7 @@ from voxtra.turns import (
     TurnExtended,
     TurnMachine,
 )
+from voxtra.turns.keys import MAX_KEYS
 from voxtra.turns.machine import DUCK_MS, MAX_TURN_MS, TRANSCRIPT_DEADLINE_MS
 
 ORDER: dict[str, dict[type, str]] = {
@@ -82,7 +83,7 @@ class Watched(Feed):
         if again and self.now - self.last_key < self.machine.settings.keys_silence_ms:
             return self.keep(self.machine.key(key, self.now))
         self.last_key = self.now
-        self.pressed += "" if key == "#" and self.pressed else key
+        self.pressed = (self.pressed + ("" if key == "#" and self.pressed else key))[:MAX_KEYS]
         self.keying = True
         out = self.keep(self.machine.key(key, self.now))
         self.keying = False
@@ -122,6 +123,8 @@ class Watched(Feed):
             assert limits.silence_threshold_ms < decision.silence_ms <= limits.silence_max_ms
         elif isinstance(decision, TurnDropped) and decision.reason == "stopped":
             assert self.state != "quiet" or self.pressed
+            barged = self.barged and self.state != "quiet"
+            assert decision.interrupted == (barged or (self.keys_barged and self.pressed != ""))
             self.state, self.pressed, self.keys_barged = "quiet", "", False
         elif isinstance(decision, TurnEnded) and not decision.text:
             self.check_keys(decision)
@@ -133,7 +136,7 @@ class Watched(Feed):
             self.state = ORDER[self.state][type(decision)]
         if isinstance(decision, SpeechStarted):
             self.started_at, self.barged = self.now, False
-        if isinstance(decision, TurnDropped):
+        if isinstance(decision, TurnDropped) and decision.reason != "stopped":
             assert decision.interrupted == (self.barged and self.state_before != "quiet")
             assert not self.likely
         if isinstance(decision, TurnEnded):

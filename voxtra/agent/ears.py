@@ -246,6 +246,10 @@ class Ears:
         elif isinstance(decision, TurnEnded | TurnDropped):
             stt.next_turn()
 
+    def trailing(self, key: str) -> bool:
+        """Whether a key means nothing: the ``#`` after keys that were complete without it."""
+        return self._machine.trailing(key, self._loop.time() * 1000)
+
     def key(self, key: str) -> None:
         """The caller pressed a key."""
         now = self._loop.time() * 1000

@@ -100,6 +100,7 @@ class VoicePipeline:
         self._turns: deque[tuple[TurnEnded, UserTranscriptEvent]] = deque(maxlen=MAX_TURNS)
         self._changed = asyncio.Event()
         self._lost = False
+        self._heard_out_at = 0.0  # ms, when the caller last had heard what may not be interrupted
         self.last_said: SayResult | None = None
         """How the newest ``say`` ended."""
         self._ears: Ears | None = None
@@ -187,6 +188,8 @@ class VoicePipeline:
     def key(self, key: str) -> None:
         """The caller pressed a key: it is (part of) a turn, and cuts in on what is being said."""
         if self._ears is not None:
+            if self._ears.trailing(key):
+                return
             self._ears.key(key)
         self.interrupt()
         self._wake()
@@ -196,6 +199,8 @@ class VoicePipeline:
         decisions = self._machine.agent_audible(audible, now, interruptible=utterance.interruptible)
         if self._ears is not None:
             self._ears.act(decisions, now)
+        if not audible and not utterance.interruptible:
+            self._heard_out_at = now
         if audible:
             data = {"text": utterance.ledger.text, "latency": self._saying.split()}
             self._emit(VoxtraEvent(type=EventType.AGENT_SPEECH_STARTED, data=data))
@@ -250,7 +255,7 @@ class VoicePipeline:
             if left is not None and left <= 0:
                 self._emit(VoxtraEvent(type=EventType.SILENCE_DETECTED, data={"seconds": timeout}))
                 return None
-            if lost and self._lost:
+            if lost and self._lost and not self._machine.speaking:
                 self._lost = False
                 return UserTranscriptEvent(text="", is_final=False)
             self._changed.clear()
@@ -308,7 +313,7 @@ class VoicePipeline:
 
     def _forget_stale(self) -> None:
         now = self._loop.time() * 1000
-        while self._turns and now - self._turns[0][0].speech_ended_at > STALE_MS:
+        while self._turns and now - max(self._turns[0][0].speech_ended_at, self._heard_out_at) > STALE_MS:
             self._turns.popleft()
 
     def _wake(self, _: object = None) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from voxtra.agent.changes import Changes, until_any
 from voxtra.agent.client import AgentClient
 from voxtra.agent.mouth import SayResult
+from voxtra.agent.realtime_asking import Asking, Unanswered
 from voxtra.agent.realtime_caller import Caller, told_of
 from voxtra.agent.realtime_cut import Cut
 from voxtra.agent.realtime_ears import CallerWords
 from voxtra.agent.realtime_link import Link
 from voxtra.agent.realtime_playing import OWN, Playing
 from voxtra.agent.realtime_replies import Replies, response_event
-from voxtra.agent.realtime_reply import AGAIN, GO_ON, SAY, Reply
+from voxtra.agent.realtime_reply import GO_ON, SAY, Reply
 from voxtra.agent.realtime_tools import OnTool, ToolRuns
 from voxtra.agent.times import TurnTimes
 from voxtra.errors import LLMError
@@ -41,8 +42,7 @@ from voxtra.speech.base import (
     StreamProblem,
 )
 from voxtra.turns import TurnDetection, TurnEnded
-from voxtra.turns.decisions import keyed
-from voxtra.types import EndReason, Message
+from voxtra.types import EndReason
 
 log = logging.getLogger("voxtra.agent")
 
@@ -50,11 +50,6 @@ MAX_FAILURES = 2
 """So many replies may fail in a row before the conversation does."""
 PAUSE_S = 1.0
 """Wait between two connections that fail, s."""
-AGAIN_S = 0.3
-"""Wait before a reply that failed is asked for again, s."""
-
-Unanswered: TypeAlias = tuple[list[bytes], Message]
-"""A turn of the caller that was not answered: its sound at the line's rate, and its place in the history."""
 
 
 class RealtimePipeline:
@@ -125,9 +120,14 @@ class RealtimePipeline:
         self._cutting = Cut(self._playing, self._replies, handle=self._event, done=self._tell)
         self._unfollow = agent.follow_language(self._link.use_language)
         self._words = CallerWords(agent, lambda text: emit(UserTranscriptEvent(text=text)))
-        self._asked = False  # a reply is wanted of which nothing is known yet
-        self._owed = False  # one is to be asked for when the caller's turn comes to nothing
-        self._unanswered = unanswered
+        self._asking = Asking(
+            self._link,
+            agent,
+            self._words,
+            emit=emit,
+            thinks=lambda: self._caller.agent_thinks(not self.speaking),
+            unanswered=unanswered,
+        )
         self._failures = 0
         self._max_failures = max_failures
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,12 +142,13 @@ class RealtimePipeline:
     @property
     def busy(self) -> bool:
         """True while a reply is wanted, made or heard."""
-        return bool(self._asked or self._replies.live or self._playing)
+        return bool(self._asking.asked or self._replies.live or self._playing)
 
     @property
     def owes(self) -> bool:
         """True while the caller waits for words and hears none, nor speaks."""
-        wanted = self.busy or self._owed or self._unanswered is not None or bool(self._replies.unsaid)
+        asking = self._asking
+        wanted = self.busy or asking.owed or asking.unanswered is not None or bool(self._replies.unsaid)
         dry = self.line.queued - self.line.heard <= self.line.samples(FRAME_MS)
         return wanted and dry and not (self.caller_speaks or self.deaf or self.line.closed.done())
 
@@ -172,7 +173,7 @@ class RealtimePipeline:
         if self._over():
             say.settle("hangup" if self.line.closed.done() else "interrupted")
         elif self._link.stream is not None:
-            self._ask(SAY.format(text=text), tag)
+            self._asking.ask(SAY.format(text=text), tag)
         return await self._replies.said(tag)
 
     def play(self, text: str, speech: Sequence[Speech]) -> None:
@@ -182,8 +183,8 @@ class RealtimePipeline:
 
     def answer(self) -> None:
         """Ask the model to go on with what was said so far, as soon as there is a connection."""
-        if self._unanswered is None:
-            self._ask()
+        if self._asking.unanswered is None:
+            self._asking.ask()
 
     @property
     def caller_speaks(self) -> bool:
@@ -193,7 +194,7 @@ class RealtimePipeline:
     @property
     def unanswered(self) -> Unanswered | None:
         """The caller's last turn, while the model has not begun to answer it."""
-        return self._unanswered
+        return self._asking.unanswered
 
     async def heard_out(self, tool_id: str) -> bool:
         """Wait until the reply that asked for a tool was heard; False when the caller cut in, or all is over."""
@@ -228,6 +229,8 @@ class RealtimePipeline:
 
     def key(self, key: str) -> None:
         """The caller pressed a key: it is (part of) a turn, and cuts in on what is being said."""
+        if self._caller.trailing(key):
+            return
         if not self.speaking:
             self.interrupt()  # of what is heard the turn machine decides
         self._caller.key(key)
@@ -240,8 +243,8 @@ class RealtimePipeline:
     @deaf.setter
     def deaf(self, deaf: bool) -> None:
         self._caller.deaf = deaf
-        if not deaf and self._owed and self._link.stream is not None:
-            self._ask()
+        if not deaf and self._asking.owed and self._link.stream is not None:
+            self._asking.ask()
 
     def stop(self) -> None:
         """End the conversation; what was not heard yet is not said."""
@@ -284,29 +287,18 @@ class RealtimePipeline:
 
     async def _connect(self) -> None:
         again = bool(self._link.losses)
-        unanswered = self._unanswered
-        history = self.agent.history
-        if unanswered is not None:  # it is sent as it was spoken
-            history = [message for message in history if message is not unanswered[1]]
         self.tools.unsent.clear()  # the history has them
+        history = self._asking.history()
         stream = await until_any(self._link.open(history), self.line.closed, self._stopped)
         if stream is None:
             return
         for tool_id, result in self.tools.unsent:
             stream.add_tool_result(tool_id, result)
-        self._words.reconnected()
-        unanswered = self._unanswered  # a turn may have ended while it was connected
-        if unanswered is not None:
-            for pcm in unanswered[0]:
-                self._link.push(pcm)
-            self._commit(unanswered)
-        elif self._owed:
-            self._ask(AGAIN if again else "")
-        if self._caller.speaking:
-            for pcm in self._caller.sound:
-                self._link.push(pcm)
+        self._asking.connected(again=again)
+        for pcm in self._caller.sound:
+            self._link.push(pcm)
         for tag, say in self._replies.unsaid:
-            self._ask(SAY.format(text=say.text), tag)
+            self._asking.ask(SAY.format(text=say.text), tag)
 
     def _count(self, error: LLMError) -> None:
         self._emit(ErrorEvent(error_type=type(error).__name__, message=str(error)))
@@ -315,14 +307,15 @@ class RealtimePipeline:
     async def _disconnect(self) -> None:
         """The connection is lost: what it had begun to say is heard to its end, the rest is asked for again."""
         await self._link.close()
-        waiting = self._asked and self._unanswered is None and not self._replies.says
+        asking = self._asking
+        waiting = asking.asked and asking.unanswered is None and not self._replies.says
         for reply in self._replies.lose():
-            self._owed = self._owed or not reply.cut
+            asking.owed = asking.owed or not reply.cut
             if reply.tools:
                 self._spawn(self._use_tools(reply))
-        self._owed = self._owed or waiting
+        asking.owed = asking.owed or waiting
+        asking.asked = False
         self._cutting.forget()
-        self._asked = False
         self._settle()
 
     async def _end(self) -> None:
@@ -337,7 +330,8 @@ class RealtimePipeline:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         reason: EndReason = "interrupted" if self._stopped.done() else "failed"
         self._replies.settle_all("hangup" if self.line.closed.done() else reason)
-        self._words.close(self._unanswered[1] if self._unanswered is not None else None)
+        unanswered = self._asking.unanswered
+        self._words.close(unanswered[1] if unanswered is not None else None)
         self.stop()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -360,8 +354,10 @@ class RealtimePipeline:
         """A cough. If the model was cut off for it, it takes the floor again."""
         if self._link.stream is not None and not self._provider.ends_turns:
             self._link.stream.clear()
-        if (interrupted or self._owed) and not self._caller.deaf:
-            self._ask(GO_ON if interrupted else "")
+        if self._caller.deaf:
+            self._asking.owed = self._asking.owed or interrupted  # until it hears again
+        elif interrupted or self._asking.owed:
+            self._asking.ask(GO_ON if interrupted else "")
 
     @property
     def _interruptible(self) -> bool:
@@ -369,65 +365,28 @@ class RealtimePipeline:
 
     def caller_done(self, turn: TurnEnded, sound: list[bytes]) -> None:
         """A turn of the caller; where the provider ends turns it is told by it, and only timed here."""
-        data = told_of(turn, self._loop.time() * 1000)
-        if self._provider.ends_turns or not turn.text:
-            self._emit(VoxtraEvent(type=EventType.TURN_ENDED, data=data))
-            self.agent.times = TurnTimes.after(turn)
-            self._keyed(turn.keys)
-            return
-        if self.busy and not self._interruptible:
+        ours = bool(turn.text) and not self._provider.ends_turns  # to be handed over
+        waits = (
+            self.busy and not self._interruptible
+        )  # what is said into that is not heard; keys are pressed ahead
+        if ours and waits:
             if self._link.stream is not None:
                 self._link.stream.clear()
-            self._note(turn.keys)
-            if self._owed or turn.keys:
-                self._ask()
-            return
-        self._emit(VoxtraEvent(type=EventType.TURN_ENDED, data=data))
-        if self.busy:
-            self._cut()  # a reply to what was said before, and the caller has gone on
+            if not turn.keys:
+                if self._asking.owed:
+                    self._asking.ask()
+                return
+        self._emit(VoxtraEvent(type=EventType.TURN_ENDED, data=told_of(turn, self._loop.time() * 1000)))
         self.agent.times = TurnTimes.after(turn)
-        self._commit((sound, self._words.begin()), turn.keys)
-
-    def _keyed(self, keys: str) -> None:
-        """A turn of keys; or those beside a turn that the provider hears and ends itself."""
-        if not keys:
+        if not (ours or turn.keys):
             return
-        if self.busy and self._interruptible:
-            self._cut()
-        self._note(keys)
-        self._ask()
-
-    def _note(self, keys: str) -> None:
-        """The model gets to know which keys were pressed."""
-        if not keys:
-            return
-        text = keyed(keys)
-        self.agent.history.append({"role": "user", "content": text})
-        self._emit(UserTranscriptEvent(text=text, data={"keys": keys}))
-        if self._link.stream is not None:
-            self._link.stream.add_text(text)
-
-    def _commit(self, turn: Unanswered, keys: str = "") -> None:
-        """The caller's turn goes to the model, which is asked to answer."""
-        self._unanswered = turn
-        if self._link.stream is not None:
-            self._words.sent(turn[1])
-            self._link.stream.commit()
-        self._note(keys)
-        if self._link.stream is not None:
-            self._ask()
-
-    def _ask(self, instructions: str = "", tag: str = "") -> None:
-        if self._link.stream is None:
-            self._owed = True
-            return
-        self._owed = False
-        self._asked = True
-        self._caller.agent_thinks(not self.speaking)
-        if not tag:
-            self._emit(VoxtraEvent(type=EventType.AGENT_THINKING))
-            self.agent.times.llm_started()
-        self._link.stream.respond(instructions, tag=tag)
+        if self.busy and not waits:
+            self._cut()  # a reply to what was said before, and the caller has gone on
+        if ours and not waits:
+            self._asking.commit(sound, turn.keys)
+        else:
+            self._asking.note(turn.keys)
+            self._asking.ask()
 
     # ---- the model
 
@@ -438,9 +397,11 @@ class RealtimePipeline:
             return
         match event:
             case ReplyStarted(reply=name, tag=tag):
-                self._asked = False
+                self._asking.asked = False
                 reply = self._replies.start(name, tag)
                 times = self.agent.times
+                if reply.say is None and self._provider.ends_turns:
+                    self._asking.owed = False  # whoever began it knows all that was said
                 if reply.say is None and self._provider.ends_turns and not times.llm_started_at:
                     self._emit(VoxtraEvent(type=EventType.AGENT_THINKING))
                     times.llm_started()
@@ -448,7 +409,7 @@ class RealtimePipeline:
                 assert self._link.stream is not None  # it is from there
                 known = self._replies.part(event, self._link.stream.rate)
                 if known and isinstance(event, ReplyAudio | ReplyToolCall):
-                    self._unanswered = None
+                    self._asking.unanswered = None
             case ReplyEnded():
                 self._reply_ended(event)
             case CallerTurn(item=item):
@@ -468,7 +429,7 @@ class RealtimePipeline:
 
     def _reply_ended(self, event: ReplyEnded) -> None:
         if not event.reply:
-            self._asked = False
+            self._asking.asked = False
         reply, problem = self._replies.end(event)
         if problem:
             self._reply_failed(problem, reply)
@@ -491,15 +452,7 @@ class RealtimePipeline:
         if reply.say is not None:
             reply.say.settle("failed")
         else:
-            self._spawn(self._ask_again())
-
-    async def _ask_again(self) -> None:
-        self._asked = True
-        await asyncio.sleep(AGAIN_S)
-        if self._caller.speaking:
-            self._asked, self._owed = False, True
-        else:
-            self._ask()
+            self._spawn(self._asking.again(lambda: self._caller.speaking))
 
     async def _use_tools(self, reply: Reply) -> None:
         speak = await self.tools.finish(reply, lambda: self._link.stream)
@@ -507,9 +460,9 @@ class RealtimePipeline:
         if reply.cut or not speak:
             return  # the caller has the floor, or nothing more is to be said
         if self._caller.speaking:
-            self._owed = True
+            self._asking.owed = True
         else:
-            self._ask()
+            self._asking.ask()
 
     # ---- what was heard
 
@@ -517,8 +470,8 @@ class RealtimePipeline:
         """Silence, and no more of the reply under way. False when that is under way already."""
         if self._cutting.under_way:
             return False
-        self._asked = False
-        self._unanswered = None
+        self._asking.asked = False
+        self._asking.unanswered = None
         self._cutting.begin(self._link.stream)
         return True
 

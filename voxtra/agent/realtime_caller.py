@@ -91,8 +91,9 @@ class Caller:
 
     @property
     def sound(self) -> list[bytes]:
-        """What was heard of the turn under way."""
-        return list(self._turns.stream.sound) if self._turns.stream is not None else []
+        """What was heard of the turn under way; nothing where only keys are pressed."""
+        stream = self._turns.stream
+        return list(stream.sound) if stream is not None and stream.speaking else []
 
     @property
     def deaf(self) -> bool:
@@ -109,6 +110,10 @@ class Caller:
         """The model's sound begins or ends."""
         now = self._loop.time() * 1000
         self._act(self._machine.agent_audible(audible, now, interruptible=interruptible))
+
+    def trailing(self, key: str) -> bool:
+        """Whether a key means nothing: the ``#`` after keys that were complete without it."""
+        return self._ears.trailing(key)
 
     def key(self, key: str) -> None:
         """The caller pressed a key."""
@@ -137,7 +142,8 @@ class Caller:
             case TurnEnded():
                 if decision.text:
                     self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data=told_of(decision, now)))
-                self._listener.caller_done(decision, self.sound)
+                assert self._turns.stream is not None  # the ears have opened it
+                self._listener.caller_done(decision, list(self._turns.stream.sound))
             case TurnDropped(reason=reason, interrupted=interrupted):
                 self._emit(VoxtraEvent(type=EventType.USER_SPEECH_ENDED, data={"dropped": reason}))
                 if (self._held_back or interrupted) and reason != "stopped":

@@ -51,6 +51,7 @@ class TurnStream(STTStream):
     """One call's turns.
 
     Attributes:
+        speaking: True from a turn's begin to its end.
         sound: what was handed on of the turn under way, or of the one that has just ended.
     """
 
@@ -61,7 +62,7 @@ class TurnStream(STTStream):
         self._told = told
         self._whole = whole
         self._before: deque[bytes] = deque(maxlen=10)
-        self._speaking = False
+        self.speaking = False
         self.sound: deque[bytes] = deque(maxlen=MAX_TURN_S * 1000 // FRAME_MS)
 
     def keep_before(self, ms: int) -> None:
@@ -71,7 +72,7 @@ class TurnStream(STTStream):
 
     def push(self, pcm: bytes) -> None:
         """The next 20 ms."""
-        if self._speaking:
+        if self.speaking:
             self._on(pcm)
             return
         self._before.append(pcm)
@@ -84,9 +85,9 @@ class TurnStream(STTStream):
 
     def speech_started(self) -> None:
         """A turn begins, or goes on."""
-        if self._speaking:
+        if self.speaking:
             return
-        self._speaking = True
+        self.speaking = True
         self.sound.clear()
         self.sound.extend(self._before)
         if not self._whole:
@@ -100,7 +101,7 @@ class TurnStream(STTStream):
 
     def next_turn(self) -> None:
         """The turn is over."""
-        self._speaking = False
+        self.speaking = False
 
     async def close(self) -> None:
         """Nothing to close."""

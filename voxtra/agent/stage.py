@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 from voxtra.agent.agent import Agent
 from voxtra.agent.client import AgentClient
 from voxtra.agent.pipeline import SpeechSetup, VoicePipeline
-from voxtra.agent.realtime import RealtimePipeline, Unanswered
+from voxtra.agent.realtime import RealtimePipeline
+from voxtra.agent.realtime_asking import Unanswered
 from voxtra.agent.tool_use import ToolBox
 from voxtra.errors import ConfigurationError, SessionError, VoxtraError
 from voxtra.events import ErrorEvent, VoxtraEvent

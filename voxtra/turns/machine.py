@@ -44,7 +44,7 @@ from voxtra.turns.decisions import (
     TurnExtended,
 )
 from voxtra.turns.endpoint import Endpoint
-from voxtra.turns.keys import END, Keys
+from voxtra.turns.keys import Keys
 from voxtra.turns.settings import TurnDetection
 from voxtra.turns.sound import SoundRules, joined
 
@@ -305,8 +305,8 @@ class TurnMachine:
     def key(self, key: str, now: float) -> list[Decision]:
         """The caller pressed ``key``: ``0``-``9``, ``*``, ``#``, ``A``-``D``."""
         keys = self._keys
-        if key == END and not keys and now - keys.last_at < self.settings.keys_silence_ms:
-            return []  # the keys were complete without it
+        if self.trailing(key, now):
+            return []
         out: list[Decision] = []
         if self._agent_audible and self._interruptible:
             barged = self._barged
@@ -320,15 +320,18 @@ class TurnMachine:
         out += self._withdraw()
         return [*out, *(self.tick(now) if self._state is not _State.SPEAKING else [])]
 
+    def trailing(self, key: str, now: float) -> bool:
+        """Whether ``key`` is the ``#`` that people press from habit after keys that were complete without it: it is
+        no turn, and cuts in on nobody."""
+        return self._keys.trailed_by(key, now, self.settings.keys_silence_ms)
+
     def _keyed(self, now: float) -> list[Decision]:
         """The turn of keys alone, once they are all there."""
         keys = self._keys
         if not keys or not keys.settled(now, self.settings.keys_silence_ms):
             return []
-        turn = TurnEnded("", 1.0, keys.began_at, keys.last_at, now, keys.interrupted, keys=keys.pressed)
-        keys.clear()
         self._last_commit = now
-        return [turn]
+        return [keys.take(now, self.settings.keys_silence_ms)]
 
     def tick(self, now: float) -> list[Decision]:
         """Time passes without speech."""
@@ -417,7 +420,7 @@ class TurnMachine:
             max(self._last_voice, keys.last_at) if keys else self._last_voice,
             now,
             interrupted=self._barged or keys.interrupted,
-            silence_ms=self._wanted.silence_ms,
+            silence_ms=max(self._wanted.silence_ms, keys.wanted_ms(self.settings.keys_silence_ms)),
             why=self._wanted.why,
             keys=keys.pressed,
         )
@@ -507,11 +510,11 @@ class TurnMachine:
 
     def stop(self) -> list[Decision]:
         """Drop what is under way (the conversation no longer cares for it)."""
-        keyed = bool(self._keys)
+        keyed, barged = bool(self._keys), self._barged or self._keys.interrupted
         self._keys.clear()
         if self._state is _State.QUIET:
-            return [TurnDropped("stopped")] if keyed else []
+            return [TurnDropped("stopped", barged)] if keyed else []
         out: list[Decision] = []
         if self._state is _State.SPEAKING:
             self._pause(self._last_voice, out)
-        return [*out, *self._close(TurnDropped("stopped", self._barged))]
+        return [*out, *self._close(TurnDropped("stopped", barged))]
