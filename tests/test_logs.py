@@ -242,3 +242,15 @@ def test_it_costs_no_library() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_log_call_that_is_wrong_in_itself_breaks_nobodys_call(caplog):
+    """Whatever a library logs badly is written as it is, without what nobody should read."""
+    record = logging.LogRecord(
+        "lib", logging.INFO, __file__, 1, "%d of password=hunter22", ("x", "+442071838750"), None
+    )
+    assert RedactingFilter().filter(record)
+    said = record.getMessage()
+    assert "%d of" in said
+    assert "hunter22" not in said
+    assert "2071838750" not in said

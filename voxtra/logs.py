@@ -51,7 +51,7 @@ class RedactingFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Always True."""
         record.call_id = call_of(record)
-        record.msg, record.args = self._redactor.text(record.getMessage()), None
+        record.msg, record.args = self._redactor.text(_message(record)), None
         for name, value in _extras(record):
             setattr(record, name, self._redactor.value(name, value))
         if record.exc_info and not record.exc_text:
@@ -80,7 +80,7 @@ class TextFormatter(logging.Formatter):
         level = self._paint(f"{record.levelname.lower():7}", record.levelno)
         call = call_of(record)
         who = f"{record.name} [{call}]" if call else record.name
-        text = record.getMessage()
+        text = _message(record)
         if trace := _trace(self, record):
             text += "\n" + trace
         return f"{clock}.{record.msecs:03.0f} {level} {who} {self._redactor.text(text)}"
@@ -106,13 +106,29 @@ class JSONFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "call_id": call_of(record),
-            "message": self._redactor.text(record.getMessage()),
+            "message": self._redactor.text(_message(record)),
         }
         if trace := _trace(self, record):
             line["error"] = self._redactor.text(trace)
         for name, value in _extras(record):
             line.setdefault(name, self._redactor.value(name, value))
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """What it says. One whose arguments do not fit says both as they are: a bad line of log breaks no call, and
+    :mod:`logging`'s own complaint of it would show what is left out here."""
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - anyone's arguments, and what their __str__ raises
+        return f"{record.msg} {_shown(record.args)}"
+
+
+def _shown(arguments: object) -> str:
+    try:
+        return repr(arguments)
+    except Exception as error:  # noqa: BLE001 - as above
+        return f"(arguments that can't be shown: {type(error).__name__})"
 
 
 def _extras(record: logging.LogRecord) -> list[tuple[str, Any]]:

@@ -306,3 +306,17 @@ async def test_processes_that_run_one_app_have_a_spool_each(tmp_path):
         "17.4.html",
         "17.4.json",
     ]
+
+
+async def test_a_handlers_metadata_that_is_no_json_costs_no_record(tmp_path):
+    records = CallRecords(tmp_path)
+    await records.start()
+    record = records.begin({"id": "vx-odd", "app": "a"})
+    ring = []
+    ring.append(ring)
+    await record.finish({("a", 1): "pair", "ring": ring, "plain": 5})
+    await records.close()
+    (found,) = tmp_path.rglob("vx-odd.json")
+    metadata = json.loads(found.read_text())["call"]["metadata"]
+    assert metadata["plain"] == "5"
+    assert metadata["('a', 1)"] == "'pair'"

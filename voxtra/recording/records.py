@@ -30,6 +30,8 @@ DRAFT_S = 5.0
 """How often what has happened so far is written down, so that a crash leaves that much of it."""
 SINK_S = 60.0
 """How long the sink may take."""
+MAX_SHOWN = 1000
+"""Characters of a value that is no JSON."""
 POINTS = 1600
 """Of a waveform in the page."""
 
@@ -119,7 +121,7 @@ class OpenRecord:
             metadata: of the call, the handler's own.
         """
         if self._finishing is None:
-            self._record.add_facts(metadata=dict(metadata or {}))
+            self._record.add_facts(metadata=_plain(metadata or {}))
             self._finishing = asyncio.ensure_future(self._finish())
         await asyncio.shield(self._finishing)
 
@@ -202,6 +204,15 @@ class _Watched(RecordingSink):
 
 def _safe(session_id: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]", "-", session_id).strip(".-")[:100] or "call"
+
+
+def _plain(metadata: Mapping[Any, Any]) -> dict[str, Any]:
+    """As JSON may hold it, as it is now. What can't be JSON (keys that are no text, rings) is shown instead."""
+    try:
+        found: dict[str, Any] = json.loads(json.dumps(dict(metadata), default=str))
+    except (TypeError, ValueError, RecursionError):
+        return {str(key): repr(value)[:MAX_SHOWN] for key, value in metadata.items()}
+    return found
 
 
 def _text(document: Mapping[str, Any]) -> str:
