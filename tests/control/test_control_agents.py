@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from control_rig import FROM, ORG, TO, TO2, TRUNK, FixedKeys
 
-from voxtra import VoxtraApp
+from voxtra import CallSession, VoxtraApp
 from voxtra.agent import Agent
 from voxtra.api import Api
 from voxtra.control.agents import agent_of, turns_of
 from voxtra.control.call import Call
 from voxtra.control.gate import Denied
+from voxtra.errors import ARIServerError
 from voxtra.testing.clock import run_virtual
 from voxtra.testing.fake_asterisk import FakeEndpoint
 from voxtra.testing.fake_call import FakeCall
@@ -105,6 +106,47 @@ def test_the_agent_goes_on_where_a_transfer_comes_to_nothing() -> None:
         assert call.outcome == "answered"
 
     talking(["One moment.", "I am."], {TO: callee, TO2: FakeEndpoint("busy", rings=3)}, main)
+
+
+def test_the_agent_goes_on_where_a_transfer_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def callee(call: FakeCall) -> None:
+        await call.hears("Hello")
+        await call.silence(8)
+        await call.says("so are you still there my friend")
+        await call.hears("I am")
+        await call.hangs_up()
+
+    async def broken(self: CallSession, *args: object, **options: object) -> None:
+        raise ARIServerError("POST", "/bridges", 500, "broken")
+
+    async def main(app: VoxtraApp, api: Api) -> None:
+        app.agent("bot", Agent(greeting="Hello.", instructions="You are a bot."))
+        call = await api.desk.originate(order("bot"))
+        await asyncio.sleep(5)
+        monkeypatch.setattr(CallSession, "transfer_to", broken)
+        with pytest.raises(ARIServerError):
+            await api.desk.transfer(ORG, call.sid, TO2, None)
+        await told(call)
+        assert call.outcome == "answered"
+
+    talking(["I am."], {TO: callee, TO2: FakeEndpoint(rings=3)}, main)
+
+
+def test_a_call_that_is_being_transferred_outlives_its_agent() -> None:
+    async def callee(call: FakeCall) -> None:
+        await call.silence(20)
+        await call.hangs_up()
+
+    async def main(app: VoxtraApp, api: Api) -> None:
+        app.agent("bot")(lambda call: asyncio.sleep(2))
+        call = await api.desk.originate(order("bot"))
+        while call.status != "in_progress":
+            await asyncio.sleep(0.1)
+        await api.desk.transfer(ORG, call.sid, TO2, None)  # it rings for 3 s
+        assert call.transferred_to == TO2
+        await told(call)
+
+    talking([], {TO: callee, TO2: FakeEndpoint(rings=3)}, main)
 
 
 def test_an_agent_swapped_for_another_knows_what_was_said() -> None:

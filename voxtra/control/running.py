@@ -140,8 +140,7 @@ class Running:
         for admission in self._admissions:
             admission.release()
         await self._seat.close(HANDLER_GRACE_S)
-        if self._hosted is not None and not self._hosted.done():
-            self._hosted.set_result(None)
+        self._give_back(None)
         self._tell_gone()
 
     def _finished(self, error: BaseException | None) -> None:
@@ -149,16 +148,39 @@ class Running:
         own, self._is_own = self._is_own, False
         if error is not None and not own and not isinstance(error, CallEndedError):
             log.error("%s: %s failed; the call is hung up", self.call.sid, self.call.agent, exc_info=error)
-        if self._hosted is None:
-            self._spawn(self._let_go(), "let go")
-        elif not self._hosted.done():  # the app hangs up, apologises, or lets a transfer go on
-            self._hosted.set_exception(error) if own and error else self._hosted.set_result(None)
+        if error is not None and own and self._hosted is not None and not self._changing.locked():
+            self._give_back(error)  # the app apologises, and hangs up
+        else:
+            self._spawn(self._let_go(error if own else None), "let go")
 
-    async def _let_go(self) -> None:
-        """Nobody talks on it any more. One that is with others goes on until they part."""
-        await self.session.bridged()
-        if not self._seat.taken:
+    async def _let_go(self, error: BaseException | None) -> None:
+        """Nobody talks on it any more. One that is with others, or just being handed to them, goes on until they part.
+
+        Args:
+            error: by which the app's own handler failed.
+        """
+        changing = True
+        while changing:
+            async with self._changing:
+                pass
+            await self.session.bridged()
+            changing = self._changing.locked()
+        if self._seat.taken:
+            if error is not None:
+                log.error("%s: the handler failed as it was replaced", self.call.sid, exc_info=error)
+        elif self._hosted is None:
             await self.session.hangup()
+        else:
+            self._give_back(error)
+
+    def _give_back(self, error: BaseException | None) -> None:
+        """An inbound call is its app's again, which hangs up."""
+        if self._hosted is None or self._hosted.done():
+            return
+        if error is None:
+            self._hosted.set_result(None)
+        else:
+            self._hosted.set_exception(error)
 
     # ---- what may be asked of it
 
@@ -197,11 +219,15 @@ class Running:
             agent = conversation.agent if conversation is not None else None
             if agent is not None:
                 await self._seat.clear()
+            result: TransferResult | None = None
             try:
                 await self._take_back()
                 result = await self._hand_over(to, trunk, caller_id)
             except CallEndedError:
                 raise Denied("the call has ended", "GONE") from None
+            finally:  # also where it could not even be tried
+                if not result and agent is not None and self.session.is_active:
+                    await self._seat_agent(dataclasses.replace(agent, greeting=""))
             if result:
                 self.bound(admission)
                 self._transferred = admission
@@ -209,8 +235,6 @@ class Running:
                 self.call.agent = None
                 await self._seat.clear()
                 return
-            if agent is not None and self.session.is_active:
-                await self._seat_agent(dataclasses.replace(agent, greeting=""))
         raise Denied(f"not connected: {result.reason.replace('_', ' ')}", "CONFLICT")
 
     def _transferable(self) -> None:
