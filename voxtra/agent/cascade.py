@@ -19,6 +19,8 @@ from voxtra.turns import TurnDetection
 
 log = logging.getLogger("voxtra.agent")
 
+LINE_BACK_S = 0.2
+"""Wait before a line that was lost is opened again, s: the call may have ended with it."""
 FILL_AGAIN_S = 8.0
 """How long nothing is said after a filler while tools are still at work."""
 
@@ -88,29 +90,49 @@ class Cascade:
     async def _hear(self) -> UserTranscriptEvent:
         """The caller's next turn. Raises Over when there will be none."""
         reprompts = iter(self._agent.idle_reprompts)
+        idle_s, now = self._agent.idle_s, asyncio.get_running_loop().time
+        left = idle_s
         while True:
             if self._call.bridge_id is not None:
                 await self._call.bridged()
+                left = idle_s
             pipeline = await self._stage.cascade()
-            pipeline.foresee = self._foresee if self._agent.speculate else None
-            self._stage.listening = True
-            try:
-                heard = await pipeline.listen(self._agent.idle_s, lost=True)
-            finally:
-                self._stage.listening = False
-                pipeline.foresee = None
+            until = now() + left
+            heard, away = await self._listen(pipeline, left)
             if heard is not None and heard.text:
                 return heard
             if not self._call.is_active:
                 raise Over("hangup")
             if heard is not None:
                 await self._resume(pipeline)
+            elif pipeline.line.closed.done() and now() < until:
+                await asyncio.sleep(LINE_BACK_S)  # the sound broke off, nobody is silent: it is opened again
+                left = max(0.0, until - now())
                 continue
-            words = next(reprompts, None)
-            if words is None:
-                await self._last_words(self._agent.goodbye)
-                raise Over("silence")
-            await self._say(words)
+            elif not away:
+                words = next(reprompts, None)
+                if words is None:
+                    await self._last_words(self._agent.goodbye)
+                    raise Over("silence")
+                await self._say(words)
+            left = idle_s
+
+    async def _listen(
+        self, pipeline: VoicePipeline, timeout: float
+    ) -> tuple[UserTranscriptEvent | None, bool]:
+        """What is heard within ``timeout`` s; and whether nothing was because the caller was away (on hold), and is
+        back."""
+        pipeline.foresee = self._foresee if self._agent.speculate else None
+        self._stage.listening = True
+        try:
+            heard = await pipeline.listen(timeout, lost=True)
+            away = heard is None and pipeline.deaf
+            if away:
+                await pipeline.hears_again()
+            return heard, away
+        finally:
+            self._stage.listening = False
+            pipeline.foresee = None
 
     def _foresee(self, text: str | None) -> None:
         """Begin the reply to what the caller has likely said; None: there was more, or nothing, to it."""

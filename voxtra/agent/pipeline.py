@@ -177,6 +177,12 @@ class VoicePipeline:
             if deaf:
                 now = self._loop.time() * 1000
                 self._ears.act(self._machine.stop(), now)
+            self._wake()
+
+    async def hears_again(self) -> None:
+        """Wait until it is not deaf, or the line has closed."""
+        while self.deaf and not self.line.closed.done():
+            await self.changed()
 
     def interrupt(self, *, anyway: bool = False) -> None:
         """Cut in on what is being said, if it may be interrupted (or ``anyway``): silence within a frame."""
@@ -253,7 +259,8 @@ class VoicePipeline:
                 raise self._ears.broken
             left = None if deadline is None or self._machine.speaking else deadline - self._loop.time()
             if left is not None and left <= 0:
-                self._emit(VoxtraEvent(type=EventType.SILENCE_DETECTED, data={"seconds": timeout}))
+                if not self.deaf:
+                    self._emit(VoxtraEvent(type=EventType.SILENCE_DETECTED, data={"seconds": timeout}))
                 return None
             if lost and self._lost and not self._machine.speaking:
                 self._lost = False
