@@ -77,6 +77,15 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert wanted in says(capsys, *arguments)
 
 
+@pytest.mark.parametrize("group", ["spool", "recordings", "keys"])
+def test_a_group_alone_shows_its_help(capsys: pytest.CaptureFixture[str], group: str) -> None:
+    assert run_cli([group]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"Usage: voxtra {group} ")
+    assert "\nCommands:\n" in out
+    assert err == ""
+
+
 def test_a_bad_file_is_named(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     (folder / "voxtra.yaml").write_text("asterisk: {usr: x}\n")
     line = says(capsys, "run", "vx_cli_app:app")

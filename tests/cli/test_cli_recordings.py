@@ -40,10 +40,14 @@ def test_it_goes_with_its_folder(folder: Path, capsys: pytest.CaptureFixture[str
     assert not (folder / "old").exists()
 
 
-def test_without_a_yes_nothing_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    assert run_cli(["recordings", "purge", str(folder), "--older-than", "30"]) == 130  # nobody to ask
+@pytest.mark.parametrize("answer", ["", "n\n"])
+def test_without_a_yes_nothing_goes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    assert run_cli(["recordings", "purge", str(folder), "--older-than", "30"]) == 130
     assert len(left(folder)) == 3
+    assert "error: nothing was deleted: that was no yes (--yes does not ask)" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
+from voxtra.cli.ask import help_alone
 from voxtra.control.keys import SCOPES, KeyRing, StoredKey
 from voxtra.errors import ConfigurationError
 
 group = typer.Typer(
     name="keys", help="Keys of the HTTP API: make, list, revoke.",
-    no_args_is_help=True, rich_markup_mode=None,
+    callback=help_alone, invoke_without_command=True, rich_markup_mode=None,
 )  # fmt: skip
 
 FileOption = Annotated[

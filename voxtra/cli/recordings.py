@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
+from voxtra.cli.ask import confirm_deleting, help_alone
 from voxtra.errors import ConfigurationError
 from voxtra.recording.placing import expire
 
 group = typer.Typer(
-    name="recordings", help="Look after a folder of recordings and call records.", no_args_is_help=True,
-    rich_markup_mode=None,
+    name="recordings", help="Look after a folder of recordings and call records.",
+    callback=help_alone, invoke_without_command=True, rich_markup_mode=None,
 )  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def purge(
     found = expire(folder, older_than, now, dry_run=True)
     if found and not dry_run:
         if not yes:
-            typer.confirm(f"Delete {len(found)} files in {folder} for good?", abort=True, err=True)
+            confirm_deleting(f"Delete {len(found)} files in {folder} for good?")
         found = expire(folder, older_than, now)
     if as_json:
         typer.echo(json.dumps({"dry_run": dry_run, "files": [str(path) for path in found]}, indent=2))

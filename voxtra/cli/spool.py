@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from voxtra.cli.ask import confirm_deleting, help_alone
 from voxtra.errors import ConfigurationError
 from voxtra.recording.spool_store import Entry, SpoolStore
 
 group = typer.Typer(
     name="spool", help="Look at a spool: recordings and webhooks that wait, or were given up.",
-    no_args_is_help=True, rich_markup_mode=None,
+    callback=help_alone, invoke_without_command=True, rich_markup_mode=None,
 )  # fmt: skip
 
 FolderOption = Annotated[
@@ -115,7 +116,7 @@ def purge(
     store = _open(folder)
     try:
         if not yes:
-            typer.confirm("Delete them, recordings included, for good?", abort=True, err=True)
+            confirm_deleting("Delete them, recordings included, for good?")
         number = store.purge(ids or (), sink, waiting=waiting)
     finally:
         store.close()
