@@ -146,6 +146,12 @@ def test_a_variable_cannot_inject_yaml(tmp_path: Path) -> None:
         ("media: websocket", "media: must be a section"),
         ("routes: [{extension: '1', handler: nope}]", "routes.0.handler = 'nope'"),
         ("routes: [{extension: '1', handlr: 'a:b'}]", "did you mean 'handler'?"),
+        (
+            "asterisk: {user: a}\nmedia: {}\nasterisk: {app_name: b}",
+            "line 3: not YAML: asterisk is there twice",
+        ),
+        ("asterisk: {url: &a [*a]}", "a part of it holds itself"),
+        ("1: 2", "unknown setting '1': known are: asterisk"),
     ],
 )
 def test_bad_files_are_refused_in_one_line(tmp_path: Path, text: str, says: str) -> None:
@@ -333,5 +339,10 @@ def test_what_a_backend_can_not_be() -> None:
     assert "backend.url = 'backend.example': must be an address like https" in refused(
         **{"backend.url": "backend.example"}
     )
+    for url in ("http://", "https:///hook", "http://x:99999/"):
+        assert f"backend.url = {url!r}: must be an address like https" in refused(**{"backend.url": url})
+    inside = {"backend.url": "http://127.0.0.1:8000/hook"}
+    assert "backend.private_urls: true allows it" in refused(**inside)
+    assert VoxtraConfig.load(env={}, keywords=inside | {"backend.private_urls": True}).backend.private_urls
     assert "backend.timeout" in refused(**{"backend.timeout": 0})
     assert "did you mean 'signing_secret'" in refused(**{"backend.signing_secrt": "x"})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from voxtra._settings import Settings
+from voxtra.errors import ConfigurationError
 from voxtra.events import EventType
 
 _SENT = sorted({str(each) for each in EventType if not str(each).startswith("audio.frame.")})
@@ -24,7 +26,12 @@ def _known(value: str) -> str:
 
 
 def _http(value: str) -> str:
-    if value and not value.startswith(("http://", "https://")):
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if value and not good:
         raise ValueError("must be an address like https://backend.example/voxtra")
     return value
 
@@ -62,6 +69,17 @@ class BackendConfig(Settings):
     max_waiting: int = Field(10_000, ge=1)
     parallel: int = Field(8, ge=1, le=1000)
     flush: float = Field(5.0, ge=0, le=3600)
+
+    @model_validator(mode="after")
+    def _public(self) -> Self:
+        if self.url and not self.private_urls:
+            from voxtra._public_net import check_url  # not for settings that name no backend
+
+            try:
+                check_url(self.url, private=False, allowed_by="backend.private_urls: true allows it")
+            except ConfigurationError as error:
+                raise ValueError(str(error)) from None
+        return self
 
     def arguments(self) -> dict[str, Any]:
         """Those of :class:`~voxtra.webhook.WebhookConfig`."""

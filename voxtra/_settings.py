@@ -50,10 +50,25 @@ _REFERENCE = re.compile(
 )
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as its specification has it: a key stands in a mapping once. PyYAML takes the last, without a word."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call]
+        known = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in known:
+                    shown = key.value if re.fullmatch(r"[\w.-]{1,40}", key.value) else "a key"
+                    raise yaml.MarkedYAMLError(problem=f"{shown} is there twice", problem_mark=key.start_mark)
+                known.add((key.tag, key.value))
+        return node
+
+
 def read_yaml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
     """The settings in a YAML file, variables expanded. Raises ConfigurationError."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -70,7 +85,10 @@ def read_yaml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict):
         raise ConfigurationError(f"{path}: must hold settings like  asterisk: {{url: ...}}")
-    expanded: dict[str, Any] = _expand(data, env, path, "")
+    try:
+        expanded: dict[str, Any] = _expand(data, env, path, "")
+    except RecursionError:
+        raise ConfigurationError(f"{path}: a part of it holds itself (&anchor, *anchor)") from None
     return expanded
 
 
@@ -203,11 +221,11 @@ def explain(
     """One line for pydantic's first complaint, and the path of the field it is about."""
     details = error.errors(include_url=False)
     # a misspelt key also makes one missing: the misspelling is what there is to say
-    first = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])
+    first = next((d for d in details if d["type"] in ("extra_forbidden", "invalid_key")), details[0])
     path = first["loc"]
     dotted = ".".join(str(part) for part in ((prefix, *path) if prefix else path))
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    if first["type"] == "extra_forbidden":
+    if first["type"] in ("extra_forbidden", "invalid_key"):
         near = difflib.get_close_matches(str(path[-1]), _keys(model, path[:-1]), n=1, cutoff=0.5)
         known = ", ".join(_keys(model, path[:-1]))
         mend = f"did you mean {near[0]!r}?" if near else f"known are: {known}"
