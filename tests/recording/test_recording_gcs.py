@@ -284,3 +284,13 @@ async def test_it_is_encrypted_with_the_key_that_is_named(tmp_path, bucket, sink
     await plain.on_recording_complete(recorded(tmp_path, b"plain", "plain"))
     await plain.close()
     assert bucket.keys == [key, key, None]
+
+
+def test_what_arrives_damaged_is_a_named_error():
+    from google.resumable_media import DataCorruption
+
+    with (
+        pytest.raises(StorageError, match="gs://calls/x was not stored"),
+        GCSSink._named("gs://calls/x was not stored"),
+    ):
+        raise DataCorruption(None, "checksum mismatch")

@@ -128,3 +128,12 @@ async def test_files_are_laid_out_by_it_and_none_replaces_another(tmp_path):
     assert found == ["2023/11/17.4/call-2.wav", "2023/11/17.4/call.wav"]
     assert metadata.extra["uri"] == Path(metadata.file_path).as_uri()
     assert check_name("call") == "call"
+
+
+def test_a_name_that_no_disk_could_hold_is_refused_when_the_recording_begins():
+    assert check_name("é" * 100)
+    with pytest.raises(ConfigurationError, match="200 bytes"):
+        check_name("録" * 67)
+    long = {"session_id": "s" * 120, "name": "é" * 100, "format": "wav", "ended": 0.0}
+    with pytest.raises(ConfigurationError, match="240 bytes"):
+        NameTemplate("{session_id}-{name}.{format}").render(**long)

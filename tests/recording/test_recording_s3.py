@@ -14,7 +14,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from voxtra.errors import StorageError
+from voxtra.errors import ConfigurationError, StorageError
 from voxtra.recording import RecordingMetadata, S3Sink, SpooledSink
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -211,3 +211,8 @@ async def test_it_is_encrypted_with_the_key_that_is_named(tmp_path, s3):
         head = s3.head_object(Bucket="calls", Key=f"call-{number}.wav")
         assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", "alias/calls")
         await sink.close()
+
+
+def test_an_endpoint_that_is_no_url_is_refused_at_once():
+    with pytest.raises(ConfigurationError, match="endpoint_url='localhost:9000'"):
+        S3Sink("calls", endpoint_url="localhost:9000")

@@ -112,10 +112,12 @@ class GCSSink(ObjectSink):
         from google.api_core.exceptions import GoogleAPIError
         from google.auth.exceptions import GoogleAuthError
         from google.cloud.exceptions import GoogleCloudError
+        from google.resumable_media import DataCorruption
 
         try:
             yield
         except (
+            DataCorruption,
             GoogleAPIError,
             GoogleCloudError,
             GoogleAuthError,

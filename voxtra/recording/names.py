@@ -14,6 +14,9 @@ DIRECTIVES = "YmdHMSjGVuy"
 """What may stand in ``{date:...}``, each after a ``%``; all of them give digits only."""
 _PART = re.compile(r"[^\W_][\w .@+:-]{0,119}")
 _MAX_NAME = 400
+_MAX_BYTES = 200
+_MAX_MADE = 240
+"""Bytes of a part of a name (200) and of what a template makes (240): file systems take 255, endings included."""
 _LITERAL = re.compile(r"[\w .@+:=,/-]*")
 _DATE = re.compile(rf"(%[{DIRECTIVES}]|[\w.@+=/-])+")
 _FORMAT = re.compile(r"[a-z0-9]{1,10}")
@@ -28,10 +31,14 @@ def check_name(name: str) -> str:
         ConfigurationError: it can't be a name; says what is wrong.
     """
     parts = name.split("/")
-    if len(name) > _MAX_NAME or not all(_PART.fullmatch(part) and not part.endswith(".") for part in parts):
+    good = all(
+        _PART.fullmatch(part) and not part.endswith(".") and len(part.encode()) <= _MAX_BYTES
+        for part in parts
+    )
+    if len(name) > _MAX_NAME or not good:
         raise ConfigurationError(
             f"{name[:80]!r} can't be a recording's name: use letters, digits and . _ - + @ : with / for "
-            "folders, each part beginning with a letter or digit and of at most 120 characters"
+            "folders, each part beginning with a letter or digit and of at most 120 characters and 200 bytes"
         )
     return name
 
@@ -113,6 +120,10 @@ class NameTemplate:
             raise ConfigurationError(
                 f"the name template {self.template!r} makes {found!r}: its parts between / must not be empty, "
                 "begin with a dot, or end with one"
+            )
+        if any(len(part.encode()) > _MAX_MADE for part in found.split("/")):
+            raise ConfigurationError(
+                f"the name template {self.template!r} makes {found[:80]!r}...: a part of it is over 240 bytes"
             )
         return found
 

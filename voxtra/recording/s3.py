@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from voxtra.errors import MissingExtraError, StorageError
+from voxtra.errors import ConfigurationError, MissingExtraError, StorageError
 from voxtra.recording.objects import NAME, RULE, ObjectSink
 from voxtra.recording.sink import RecordingSink
 
@@ -29,6 +29,7 @@ class S3Sink(ObjectSink):
         client: a ``boto3`` S3 client; else one by the environment's credentials.
 
     Raises:
+        ConfigurationError: ``endpoint_url`` is none, or as :class:`ObjectSink`.
         MissingExtraError: boto3 is not installed.
     """
 
@@ -65,6 +66,10 @@ class S3Sink(ObjectSink):
             import boto3  # noqa: F401
         except ImportError:
             raise MissingExtraError("Amazon S3", "s3") from None
+        if endpoint_url and not endpoint_url.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"S3Sink: endpoint_url={endpoint_url!r} is no URL: write http://host:port or https://host"
+            )
         self._endpoint = endpoint_url
         self._region = region
         self._options: dict[str, str] = {"ServerSideEncryption": encryption} if encryption else {}
