@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from voxtra.ari import ARIClient, ChannelStateChange, Event
+from voxtra.ari import ARIClient, Event
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.switchboard import Switchboard, new_id
 from voxtra.config import TrunkConfig
@@ -88,11 +88,15 @@ async def dial(
     own = leg is None
     leg = leg or Leg(ari, switchboard, new_id("call"))
     try:
+        if leg.is_over:
+            raise OriginateError.of(endpoint, 0, "given up before it began")
         answered: asyncio.Future[Any] = leg.entered
         if early:
             answered = await _create(ari, leg, endpoint, caller_id, timeout, variables or {})
         else:
             await _place(ari, leg, endpoint, caller_id, timeout, variables or {})
+        if leg.is_over:  # hung up before Asterisk had it, which has it now: nobody else would end its ringing
+            switchboard.chore(switchboard.gone(ari.channels.hangup(channel_id=leg.id, reason="no_answer")))
         waited: list[asyncio.Future[Any]] = [answered, leg.ended]
         await first_of(*waited, *([give_up] if give_up is not None else []), timeout=timeout + ANSWER_GRACE_S)
         if answered.done() and not leg.is_over:
@@ -125,8 +129,9 @@ async def _create(
     answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def take(event: Event) -> None:
-        state = event.channel.state if isinstance(event, ChannelStateChange) else ""
-        if state == "Up" and not answered.done():
+        if (
+            leg.up.is_set() and not answered.done()
+        ):  # whatever the event: that of the answer may have been lost
             answered.set_result(None)
 
     leg.on_event(take)
