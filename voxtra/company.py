@@ -150,19 +150,29 @@ class Company:
     async def _connect(self, leg: Leg, target: str) -> TransferResult:
         """Bridge the caller with an answered leg that belongs to nobody else."""
         switchboard = self._shared.switchboard
-        room = await Room.open(self._shared.ari, switchboard)
+        room: Room | None = None
         try:
+            room = await Room.open(self._shared.ari, switchboard)
             await room.add(leg)
             await self._live.enter(room)
         except BaseException:
-            room.dissolve()
-            switchboard.chore(switchboard.gone(leg.hangup()))
+            self._drop(leg)
+            if room is not None:
+                room.dissolve()
             raise
         self._state = CallState.IN_PROGRESS
         self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": target, "method": "bridge"}))
         switchboard.chore(self._tied(leg, room))
         leg.ended.add_done_callback(lambda _: leg.close())
         return TransferResult("completed", "bridge", target)
+
+    def _drop(self, leg: Leg) -> None:
+        """Hang up a leg that belongs to nobody."""
+        if not leg.is_over:
+            switchboard = self._shared.switchboard
+            switchboard.chore(switchboard.gone(self._shared.ari.channels.hangup(channel_id=leg.id)))
+            leg.lose()
+        leg.close()  # where Asterisk can't be reached now, the next connection finds it to be nobody's
 
     async def _tied(self, leg: Leg, room: Room) -> None:
         """The two ends of a transfer end together, unless the call is taken back."""
@@ -172,6 +182,7 @@ class Company:
         for each in (leg, *own):
             if not each.is_over:
                 await self._shared.switchboard.gone(each.hangup())
+        leg.lose()  # where Asterisk could not be reached: the next connection finds it to be nobody's
 
     async def take_back(self) -> bool:
         """Take a transferred call back: whom it was handed to is hung up, and it is with the app again.
@@ -206,6 +217,7 @@ class Company:
         await self.answer()
         switchboard = self._shared.switchboard
         snoop = Leg(self._shared.ari, switchboard, new_id("snoop"))
+        room: Room | None = None
         try:
             await call._leg.do(
                 lambda: self._shared.ari.channels.snoop_channel_with_id(
@@ -223,8 +235,9 @@ class Company:
             await room.add(snoop)
             await self._live.enter(room)
         except BaseException:
-            switchboard.chore(switchboard.gone(snoop.hangup()))
-            snoop.close()
+            self._drop(snoop)
+            if room is not None:
+                room.dissolve()
             raise
         room.dissolved.add_done_callback(lambda _: switchboard.chore(_ended(switchboard, snoop)))
         return room.id

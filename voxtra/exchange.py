@@ -308,7 +308,8 @@ class Exchange:
             try:
                 await session.answered(early=early_media)
             except asyncio.CancelledError:
-                session._dialling.cancel()
+                if not session._dialling.cancel():  # answered just now, and nobody is there to talk
+                    shared.switchboard.chore(shared.switchboard.gone(leg.hangup()))
                 raise
         return session
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from voxtra.calls.dial import dial, endpoint_of
-from voxtra.calls.leg import first_of
+from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.transfer import TransferReason, TransferResult, reason_of
 from voxtra.errors import CallEndedError, ConfigurationError, OriginateError
 from voxtra.events import EventType, VoxtraEvent
@@ -85,7 +85,9 @@ class Handover(Refer):
         context = context or self._leg.channel.dialplan.context
         target = endpoint_of(endpoint, trunk=self._shared.trunk, context=context)
         await self.answer()
+        await self.unhold()
         before, self._state = self._state, CallState.TRANSFERRING
+        leg: Leg | None = None
         try:
             async with self._waiting_tone():
                 leg = await dial(
@@ -100,13 +102,16 @@ class Handover(Refer):
             return await self._connect(leg, endpoint)
         except OriginateError as error:
             return TransferResult(reason_of(error), "bridge", endpoint, error.cause, str(error))
-        except CallEndedError:
-            return TransferResult("hangup", "bridge", endpoint)
+        except CallEndedError as error:
+            reason: TransferReason = "hangup" if self._leg.is_over else "no_answer"
+            return TransferResult(reason, "bridge", endpoint, detail=str(error))
         finally:
-            if self._state is CallState.TRANSFERRING:
+            if self._state is CallState.TRANSFERRING:  # the far end's own hold changes it too
                 self._state = before
-                if self._live.room is None:
-                    await self._back()
+            if self._live.room is None:
+                if leg is not None:
+                    self._drop(leg)
+                await self._back()
 
     def _through_own_endpoint(self, address: str) -> str:
         """A SIP address as Asterisk itself calls it: by way of the endpoint that this call came by."""
@@ -158,6 +163,7 @@ class Handover(Refer):
         if not queue.replace("-", "").replace("_", "").isalnum():
             raise ConfigurationError(f"queue {queue!r}: letters, digits, '-' and '_' only")
         await self.answer()
+        await self.unhold()
         channels = self._shared.ari.channels
         variables = {**{k: str(v) for k, v in (metadata or {}).items()}, "VOXTRA_APP": self._shared.app_name}
         if timeout:
@@ -168,14 +174,17 @@ class Handover(Refer):
                     channel_id=self.id, variable=name, value=value
                 )
             )
-        await self._live.depart()
         before, self._state = self._state, CallState.TRANSFERRING
-        away = await self._leg.excursion(
-            lambda: channels.continue_in_dialplan(
-                channel_id=self.id, context=context, extension=queue, priority=1
+        try:
+            away = await self._live.go_away(
+                lambda: channels.continue_in_dialplan(
+                    channel_id=self.id, context=context, extension=queue, priority=1
+                )
             )
-        )
-        await first_of(away.returned, away.connected, self._leg.ended)
+            await first_of(away.returned, away.connected, self._leg.ended)
+        except BaseException:
+            self._state = before
+            raise
         if self._leg.is_over:
             return TransferResult("hangup", "queue", queue)
         if not away.returned.done():
@@ -241,7 +250,8 @@ class Handover(Refer):
                 return TransferResult(reason, "bridge", endpoint)
             await self.unhold()
             await self.bridge_with(agent)
-            assert self._live.room is not None
+            if self._live.room is None:  # over again already
+                raise CallEndedError(f"call {agent.id} is over")
             self._shared.switchboard.chore(self._tied(agent._leg, self._live.room))
             self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": endpoint, "method": "warm"}))
             return TransferResult("completed", "bridge", endpoint)
@@ -251,6 +261,11 @@ class Handover(Refer):
             if agent is not None:
                 await agent.hangup()
             return TransferResult("hangup" if self._leg.is_over else "no_answer", "bridge", endpoint)
+        except BaseException:
+            if agent is not None:  # nobody else knows of it
+                switchboard = self._shared.switchboard
+                switchboard.chore(switchboard.gone(agent._live.hangup("normal")))
+            raise
         finally:
             if not self._leg.is_over:
                 with contextlib.suppress(CallEndedError):

@@ -16,7 +16,7 @@ from voxtra.agent.pipeline import SpeechSetup, VoicePipeline
 from voxtra.agent.realtime import RealtimePipeline
 from voxtra.ari import ARIClient
 from voxtra.calls.fetch import SoundFetcher
-from voxtra.calls.leg import HangupReason, Leg, first_of
+from voxtra.calls.leg import Excursion, HangupReason, Leg, first_of
 from voxtra.calls.media import CallMedia
 from voxtra.calls.room import Room
 from voxtra.calls.seat import Seat
@@ -181,7 +181,9 @@ class LiveCall:
                 self._begin_media(self.media)
                 await self._gather_seats()
             if self.leg.up.is_set() and self.room is None and not self.on_hold and self.leg.away is None:
-                await self.media.join()
+                if not self.media.joined:
+                    await self.media.join()
+                    self._hears_us(True)
                 self._back_on_line()
             return self.media
 
@@ -372,6 +374,22 @@ class LiveCall:
         self._hears_us(False)
         if self.media is not None:
             self.media.part()
+
+    async def go_away(self, departure: Callable[[], Awaitable[object]]) -> Excursion:
+        """Send the call into the dialplan; when it comes back, whenever that is, it is on our line again.
+
+        Raises:
+            CallEndedError: the call is gone.
+            ARIError: Asterisk refused; the call is where it was.
+        """
+        await self.depart()
+        try:
+            away = await self.leg.excursion(departure)
+        except BaseException:
+            self.spawn(self.come_back(), "come_back")
+            raise
+        away.returned.add_done_callback(lambda _: self.spawn(self.come_back(), "come_back"))
+        return away
 
     def _left(self, room: Room) -> None:
         if self.room is room:

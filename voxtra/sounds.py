@@ -375,8 +375,7 @@ class Sounds:
                 channel_id=self.id, variable="VOXTRA_APP", value=self._shared.app_name
             )
         )
-        await self._live.depart()
-        away = await self._leg.excursion(
+        away = await self._live.go_away(
             lambda: channels.continue_in_dialplan(
                 channel_id=self.id, context=context, extension="s", priority=1
             )

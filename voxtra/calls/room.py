@@ -9,6 +9,7 @@ from collections.abc import Callable
 from voxtra.ari import ARIClient
 from voxtra.calls.leg import Leg
 from voxtra.calls.switchboard import Switchboard, new_id
+from voxtra.errors import CallEndedError
 
 log = logging.getLogger("voxtra.calls")
 
@@ -51,11 +52,13 @@ class Room:
             on_leave: called once when it is no longer in the room, whatever the reason.
 
         Raises:
-            CallEndedError: the leg is gone.
+            CallEndedError: the leg is gone, or the others are and with them the room.
         """
         if leg in self.members:
             return
         await leg.do(lambda: self._ari.bridges.add_channel(bridge_id=self.id, channel=[leg.id]))
+        if self.dissolved.done():
+            raise CallEndedError(f"bridge {self.id} is over: who was in it has gone")
         self.members.append(leg)
         self._on_leave[leg.id] = on_leave
         leg.ended.add_done_callback(lambda _: self._left(leg))
