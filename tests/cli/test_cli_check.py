@@ -112,6 +112,14 @@ def test_what_is_wrong_has_its_line_and_exit_code_2(
     assert "hunter2" not in str(found)
 
 
+@pytest.mark.parametrize("section", ["stt", "tts", "llm", "vad", "realtime", "end_of_turn"])
+def test_each_kind_of_provider_is_made(
+    folder: Path, capsys: pytest.CaptureFixture[str], section: str
+) -> None:
+    (folder / "voxtra.yaml").write_text(f"{section}: {{provider: nope}}\n")
+    assert checked(capsys, code=2)[section]["status"] == "fail"
+
+
 def test_a_missing_extra_is_named(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from voxtra.cli.checks import Check, check_extras, check_settings, run_series
 from voxtra.cli.checks_ari import judge_version
+from voxtra.cli.info import EXTRAS
 from voxtra.config import VoxtraConfig
 from voxtra.errors import ARIServerError
 
@@ -63,3 +67,8 @@ def test_an_extra_that_is_asked_for_and_missing(monkeypatch: pytest.MonkeyPatch)
     assert check.status == "fail"
     assert "pip install 'voxtra[local]'" in check.advice
     assert check_extras(VoxtraConfig.load(env={}, keywords={"llm.provider": "openai"})).status == "ok"
+
+
+def test_every_extra_is_shown() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert set(EXTRAS) == set(project["project"]["optional-dependencies"])

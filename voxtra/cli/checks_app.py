@@ -102,18 +102,19 @@ def check_trunk(settings: VoxtraConfig) -> Iterator[Check]:
 
 def check_providers(app: VoxtraApp | None, settings: VoxtraConfig) -> Iterator[Check]:
     """Can every speech provider be made? None is started, nothing is fetched."""
-    from voxtra.speech.base import LLM, STT, TTS, VAD, Provider
+    from voxtra.speech.base import LLM, STT, TTS, VAD, EndOfTurnModel, Provider, SpeechToSpeech
     from voxtra.speech.local import load_as
 
-    make: tuple[tuple[type[Provider], Callable[[str | BaseModel], Provider]], ...] = (
-        (STT, partial(load_as, STT)),
-        (TTS, partial(load_as, TTS)),
-        (LLM, partial(load_as, LLM)),
-        (VAD, partial(load_as, VAD)),
+    make: tuple[tuple[str, type[Provider], Callable[[str | BaseModel], Provider]], ...] = (
+        ("stt", STT, partial(load_as, STT)),
+        ("tts", TTS, partial(load_as, TTS)),
+        ("llm", LLM, partial(load_as, LLM)),
+        ("vad", VAD, partial(load_as, VAD)),
+        ("realtime", SpeechToSpeech, partial(load_as, SpeechToSpeech)),
+        ("end_of_turn", EndOfTurnModel, partial(load_as, EndOfTurnModel)),
     )
     given = dict(app._given) if app is not None else {}
-    for kind, load in make:
-        name = kind.__name__.lower()
+    for name, kind, load in make:
         source: object = given.get(kind) or getattr(settings, name)
         if isinstance(source, Provider):
             yield Check(name, "ok", type(source).__name__)
