@@ -15,7 +15,7 @@ from voxtra.api import Api
 from voxtra.control.agents import agent_of, turns_of
 from voxtra.control.call import Call
 from voxtra.control.gate import Denied
-from voxtra.errors import ARIServerError
+from voxtra.errors import ARIServerError, NotConnectedError
 from voxtra.testing.clock import run_virtual
 from voxtra.testing.fake_asterisk import FakeEndpoint
 from voxtra.testing.fake_call import FakeCall
@@ -147,6 +147,30 @@ def test_a_call_that_is_being_transferred_outlives_its_agent() -> None:
         await told(call)
 
     talking([], {TO: callee, TO2: FakeEndpoint(rings=3)}, main)
+
+
+def test_a_call_that_is_too_long_is_hung_up_though_asterisk_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    hang_up = CallSession.hangup
+    tries: list[str] = []
+
+    async def lost_at_first(self: CallSession, *args: Any) -> None:
+        tries.append(self.id)
+        if len(tries) == 1:
+            raise NotConnectedError("Asterisk is away")
+        await hang_up(self, *args)
+
+    async def callee(call: FakeCall) -> None:
+        await call.silence(600)
+
+    async def run() -> None:
+        api = Api(0, keys=FixedKeys(), trunks=[TRUNK], relay=False, caps={"minutes_per_call": 1.0})
+        async with FakeOffice(VoxtraApp(api=api), endpoints={TO: callee}, check=False):
+            monkeypatch.setattr(CallSession, "hangup", lost_at_first)
+            call = await api.desk.originate(order(None))
+            await told(call)
+            assert (call.outcome, len(tries)) == ("answered", 2)
+
+    run_virtual(run())
 
 
 def test_an_agent_swapped_for_another_knows_what_was_said() -> None:

@@ -145,6 +145,24 @@ async def test_the_stream_of_a_call(serve: Serve) -> None:
         assert (await client.ask("GET", f"/v1/calls/{sid}/events", key="other")).status == 404
 
 
+async def test_of_calls_that_ended_long_ago_the_statuses_are_kept(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voxtra.control.desk.MAX_TOLD", 1)
+    async with serve(callee=FakeEndpoint("busy", rings=0.2)) as (app, client):
+        logs = []
+        for _ in range(2):
+            sid = (await client.originate())["sid"]
+            logs.append(app.api.desk.get(ORG, sid).log)  # type: ignore[union-attr]
+            logs[-1].add("turn_committed", {"text": "hello"})
+            await client.until(sid, "failed")
+        async with asyncio.timeout(5):
+            while len(logs[0].since(0)) == 4:
+                await asyncio.sleep(0.01)
+        names = [[event.name for event in log.since(0)] for log in logs]
+        assert names == [["status"] * 3, ["status", "turn_committed", "status", "status"]]
+
+
 async def test_a_reader_that_leaves_costs_nothing_and_many_are_refused(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

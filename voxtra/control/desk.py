@@ -30,6 +30,8 @@ KEPT_FOR = timedelta(hours=24)
 """How long a call can be read after its end."""
 MAX_KEPT = 10_000
 """Ended calls that are kept; the oldest go first."""
+MAX_TOLD = 1_000
+"""Ended calls whose turns are kept, a kilobyte each; of those before only the statuses are."""
 CONNECT_AGAIN_S = 5.0
 
 
@@ -230,6 +232,8 @@ class CallDesk:
         self._busy.discard(running)
         running.call.log.shorten()
         self._ended.append(running.call)
+        if len(self._ended) > MAX_TOLD:
+            self._ended[-1 - MAX_TOLD].log.outline()
 
     def _forget(self) -> None:
         """Drop what has ended long ago, or beyond what is kept."""

@@ -15,7 +15,7 @@ MAX_EVENTS = 1000
 """Events that are kept of a call; the oldest go first. Readers that are further behind find a gap in ``seq``."""
 
 KEPT_AFTER = 100
-"""Events that are kept of a call that is over, as there may be 10,000 of those."""
+"""Events that are kept of a call that is over."""
 
 
 class EventLog:
@@ -53,6 +53,10 @@ class EventLog:
         """The call has long ended: keep the newest ``KEPT_AFTER``."""
         while len(self._events) > KEPT_AFTER:
             self._events.popleft()
+
+    def outline(self) -> None:
+        """Many others have ended since: keep how the call went, and nothing of what was said."""
+        self._events = deque((event for event in self._events if event.name == "status"), MAX_EVENTS)
 
     def since(self, seq: int) -> list[CallEvent]:
         """Those after ``seq``, as far as they are kept."""

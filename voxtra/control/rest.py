@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import cast
 
 from aiohttp import web
@@ -164,9 +165,9 @@ def page(calls: Sequence[Call], wanted: CallFilter) -> CallPage:
                 f"cursor = {wanted.cursor!r}: not known any more, begin anew", "NOT_FOUND", field="cursor"
             )
         begin = known + 1
-    found = [call for call in calls[begin:] if _fits(call, wanted)]
-    shown = found[: wanted.limit]
-    more = len(found) > len(shown)
+    fitting = (call for call in islice(calls, begin, None) if _fits(call, wanted))
+    shown = list(islice(fitting, wanted.limit))
+    more = next(fitting, None) is not None
     return CallPage(calls=[detail(call) for call in shown], next_cursor=shown[-1].sid if more else None)
 
 

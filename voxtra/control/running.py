@@ -33,6 +33,9 @@ after 30 s."""
 TOLD_S = 2.0
 """How long a hang-up waits for the call's end to be known: Asterisk tells the cause a moment later."""
 
+LIMIT_AGAIN_S = 90.0
+"""When a call that is too long and could not be hung up is hung up again."""
+
 Spawn = Callable[[Coroutine[Any, Any, None], str], None]
 
 
@@ -128,10 +131,13 @@ class Running:
 
     def _too_long(self) -> None:
         log.warning("%s: as long as it may be: hung up", self.call.sid)
+        self._limit = asyncio.get_running_loop().call_later(LIMIT_AGAIN_S, self._too_long)  # should that fail
         self._spawn(self.session.hangup(), "limit")
 
     async def close(self) -> None:
         """Who talks on it leaves now."""
+        if self._limit is not None:
+            self._limit.cancel()
         await self._seat.close(0)
 
     async def _over(self) -> None:
