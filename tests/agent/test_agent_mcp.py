@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -61,6 +64,19 @@ async def test_a_server_that_is_lost_is_started_again(shop: MCPTools) -> None:
     assert (await price.run({"item": "pears"})).text == "1 pears: 3 pounds"
 
 
+async def test_a_server_that_dies_is_started_again(tmp_path: Path) -> None:
+    program = tmp_path / "shop.py"
+    program.write_text(f"import os\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n{SERVER}")
+    shop = MCPTools(command=[sys.executable, str(program)])
+    price = (await shop.tools())[0]
+    assert (await price.run({"item": "pears"})).outcome == "done"
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    await asyncio.sleep(0.2)
+    assert (await price.run({"item": "pears"})).outcome == "error"
+    assert (await price.run({"item": "pears"})).text == "1 pears: 3 pounds"
+    await shop.close()
+
+
 async def test_what_can_not_be() -> None:
     for wrong in ({}, {"command": ["a"], "url": "http://x"}, {"command": "python server.py"}):
         with pytest.raises(ConfigurationError, match="MCPTools"):
@@ -74,5 +90,45 @@ async def test_what_can_not_be() -> None:
 
 async def test_a_tool_that_is_not_there(shop: MCPTools) -> None:
     shop._only = {"magic"}
-    with pytest.raises(SessionError, match="no tool magic"):
-        await shop.tools()
+    for _ in range(2):
+        with pytest.raises(SessionError, match="no tool magic"):
+            await shop.tools()
+
+
+async def test_a_call_that_ends_while_the_server_starts_leaves_no_second_one(tmp_path: Path) -> None:
+    program = tmp_path / "shop.py"
+    program.write_text(f"open({str(tmp_path / 'starts')!r}, 'a').write('x')\n{SERVER}")
+    before = asyncio.all_tasks()
+    shop = MCPTools(command=[sys.executable, str(program)])
+    first = asyncio.ensure_future(shop.tools())
+    await asyncio.sleep(0.2)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert len(await shop.tools()) == 2
+    await shop.close()
+    assert (tmp_path / "starts").read_text() == "x"
+    assert asyncio.all_tasks() == before
+
+
+async def test_all_calls_wait_for_the_one_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxtra.agent.mcp.START_S", 1.0)
+    before = asyncio.all_tasks()
+    hangs = MCPTools(command=[sys.executable, "-c", "import time; time.sleep(60)"])
+    now = asyncio.get_running_loop().time
+    began = now()
+    results = await asyncio.gather(*(hangs.tools() for _ in range(4)), return_exceptions=True)
+    assert now() - began < 3.9  # and not one after the other
+    assert [str(each).partition(": ")[2] for each in results] == ["not ready within 1 s"] * 4
+    await hangs.close()
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_servers_tool_with_a_name_of_ones_own(shop: MCPTools) -> None:
+    def price(item: str) -> str:
+        """Ours."""
+        return "ours"
+
+    agent = Agent(tools=[price], mcp=[shop])
+    with pytest.raises(SessionError, match="two tools are named 'price'"):
+        await agent.load_tools()
+    assert (await agent.by_name["price"].run({"item": "pears"})).text == "ours"

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from voxtra.agent.mcp import MCPTools
 from voxtra.agent.tools import Tool, ToolLike, tools_of
-from voxtra.errors import CallError, ConfigurationError
+from voxtra.errors import CallError, ConfigurationError, SessionError
 from voxtra.speech.base import LLM, SpeechToSpeech
 from voxtra.turns import TurnDetection
 
@@ -133,11 +133,18 @@ class Agent:
         return next((t.destinations[to] for t in self.by_name.values() if to in t.destinations), to)
 
     async def load_tools(self) -> None:
-        """Have the tools of the MCP servers among its own. Raises SessionError."""
+        """Have the tools of the MCP servers among its own.
+
+        Raises:
+            SessionError: a server can't be reached, or has a tool of a name that is taken; they are as before.
+        """
         own: list[ToolLike] = list(self.tools)
         for server in self.mcp:
             own += await server.tools()
-        self.by_name = tools_of(own)
+        try:
+            self.by_name = tools_of(own)
+        except ConfigurationError as error:
+            raise SessionError(f"the tools of the MCP servers: {error}") from None
 
 
 class _Call(Protocol):

@@ -15,6 +15,8 @@ log = logging.getLogger("voxtra.agent")
 
 START_S = 30.0
 """How long a server may take to start and list its tools."""
+PING_S = 2.0
+"""How long a server may take to say that it is there, after a tool of it failed."""
 
 
 class MCPTools:
@@ -59,11 +61,12 @@ class MCPTools:
         self._only = set(only)
         self._timeout_s = timeout_s
         self._name = url or command[0]
-        self._starting = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[Any] | None = None
         self._session: Any = None
         self._stop = asyncio.Event()
         self._tools: list[Tool] = []
+        self._listed = False  # they are those of the session there is
 
     async def tools(self) -> list[Tool]:
         """The server's tools; connects when it isn't connected.
@@ -71,33 +74,40 @@ class MCPTools:
         Raises:
             SessionError: the server did not start, or lacks a tool of ``only``.
         """
-        async with self._starting:
-            if self._session is None:
-                await self._start()
+        if not self._listed:
+            await self._start()
         return self._tools
 
     async def _start(self) -> None:
-        ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._stop = asyncio.Event()
-        # the SDK's contexts have to be left by the task that entered them: so one task keeps them
-        self._keeper = asyncio.ensure_future(self._keep(ready))
-        try:
-            async with asyncio.timeout(START_S):
-                listed = await ready
-        except TimeoutError:
-            await self.close()
-            raise SessionError(f"MCP server {self._name}: not ready within {START_S:g} s") from None
+        if self._ready is None or self._keeper is None or self._keeper.done():
+            loop = asyncio.get_running_loop()
+            self._ready = ready = loop.create_future()
+            self._stop = asyncio.Event()
+            # the SDK's contexts have to be left by the task that entered them: so one task keeps them
+            self._keeper = asyncio.ensure_future(self._keep(ready))
+            late = loop.call_later(START_S, self._late, ready, self._keeper)
+            ready.add_done_callback(lambda _: late.cancel())
+        # all calls wait for the one start; a call that ends meanwhile leaves it to the others
+        listed = await asyncio.shield(self._ready)
         self._tools = [self._tool(each) for each in listed if not self._only or each.name in self._only]
         missing = self._only - {tool.name for tool in self._tools}
         if missing:
+            await self.close()
             raise SessionError(f"MCP server {self._name} has no tool {', '.join(sorted(missing))}")
+        self._listed = self._session is not None
+
+    def _late(self, ready: asyncio.Future[Any], keeper: asyncio.Task[None]) -> None:
+        if not ready.done():
+            ready.set_exception(SessionError(f"MCP server {self._name}: not ready within {START_S:g} s"))
+            keeper.cancel()
 
     async def _keep(self, ready: asyncio.Future[Any]) -> None:
+        own = None
         try:
             async with self._streams() as (read, write), self._library.ClientSession(read, write) as session:
                 await session.initialize()
                 listed = (await session.list_tools()).tools
-                self._session = session
+                self._session = own = session
                 if not ready.done():
                     ready.set_result(listed)
                 await self._stop.wait()
@@ -107,7 +117,11 @@ class MCPTools:
             else:
                 log.warning("MCP server %s is lost: %s", self._name, _reason(error))
         finally:
-            self._session = None
+            if self._session is own:  # not another that was started meanwhile
+                self._session = None
+                self._listed = False
+            if not ready.done():
+                ready.set_exception(SessionError(f"MCP server {self._name} was closed before it was ready"))
 
     @contextlib.asynccontextmanager
     async def _streams(self) -> AsyncIterator[tuple[Any, Any]]:
@@ -133,11 +147,29 @@ class MCPTools:
 
     async def _call(self, name: str, arguments: dict[str, Any]) -> str:
         await self.tools()
-        result = await self._session.call_tool(name, arguments)
+        session = self._session
+        if session is None:
+            raise CallError(f"MCP server {self._name} is lost")
+        try:
+            result = await session.call_tool(name, arguments)
+        except Exception as error:
+            if not await self._lives(session) and session is self._session:
+                log.warning("MCP server %s is lost: %s", self._name, _reason(error))
+                await self.close()  # the next call starts it again; this one may have been carried out
+            raise CallError(_reason(error)) from error
         text = "\n".join(part.text for part in result.content if getattr(part, "text", None))
         if getattr(result, "is_error", False) or getattr(result, "isError", False):
             raise CallError(text or "the server reports an error")
         return text or "Done."
+
+    @staticmethod
+    async def _lives(session: Any) -> bool:
+        try:
+            async with asyncio.timeout(PING_S):
+                await session.send_ping()
+        except Exception:  # noqa: BLE001 - whatever its connection raises: it does not answer
+            return False
+        return True
 
     async def close(self) -> None:
         """End the server, or the connection to it. Idempotent."""
