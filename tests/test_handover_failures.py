@@ -12,7 +12,7 @@ from fake_calls import breathe, missing
 
 from voxtra import CallSession, CallState
 from voxtra.ari import Channel, ChannelDestroyed
-from voxtra.ari.events import ChannelHold, ChannelUnhold
+from voxtra.ari.events import ChannelHold, ChannelTransfer, ChannelUnhold
 from voxtra.errors import ARIConnectionLostError, ARIServerError, CallEndedError, OriginateError
 
 Patch = pytest.MonkeyPatch
@@ -265,4 +265,104 @@ async def test_who_hangs_up_while_the_other_comes_into_the_bridge(monkeypatch: P
         await until(lambda: other.bridge_id is None)
         assert other.is_active
         world.ari.hang_up("other")
+        await world.over()
+
+
+def refer(world: World, call: CallSession, target: str, second: CallSession | None = None) -> None:
+    """The far end of ``call`` asks for a transfer, to ``target`` or to its ``second`` call."""
+    world.ari.tell(
+        ChannelTransfer(
+            state=None,
+            referred_by={"source_channel": Channel(id=call.id)},  # type: ignore[arg-type]
+            refer_to={  # type: ignore[arg-type]
+                "requested_destination": {"destination": target},
+                "destination_channel": Channel(id=second.id) if second is not None else None,
+            },
+        )
+    )
+
+
+def progress(world: World) -> list[str]:
+    return [asked["states"] for asked in world.ari.asked_for("channels.transfer_progress")]
+
+
+async def test_an_attended_transfer_of_calls_whose_handlers_have_returned(monkeypatch: Patch) -> None:
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        if call.id in ("first", "second"):  # both of the phone that transfers
+            other = world.app.get_session({"first": "caller", "second": "colleague"}[call.id])
+            assert other is not None
+            await call.bridge_with(other)
+        else:
+            await until(lambda: call.bridge_id)
+
+    async with running(monkeypatch, handler) as world:
+        caller, colleague = world.call("caller"), world.call("colleague")
+        first, second = world.call("first"), world.call("second")
+        await until(lambda: first.bridge_id and second.bridge_id)
+        await breathe(40)
+        refer(world, first, "", second)
+        await until(lambda: len(progress(world)) == 2)
+        assert progress(world) == ["channel_progress", "channel_answered"]
+        world.ari.hang_up("first")
+        world.ari.hang_up("second")
+        await breathe(60)
+        assert caller.is_active and colleague.is_active
+        assert caller.bridge_id == colleague.bridge_id is not None
+        world.ari.hang_up("caller")
+        await world.over()
+
+
+@pytest.mark.parametrize("flaw", ["the callback fails", "nobody answers"])
+async def test_the_far_end_is_told_how_its_transfer_went(monkeypatch: Patch, flaw: str) -> None:
+    async def handler(call: CallSession) -> None:
+        @call.on_transfer
+        async def wanted(target: str) -> bool:
+            if flaw == "the callback fails":
+                raise ValueError("the user's own")
+            return True
+
+        await call.answer()
+        if call.id == "first":
+            other = world.app.get_session("caller")
+            assert other is not None
+            await call.bridge_with(other)
+        else:
+            await until(lambda: call.bridge_id)
+
+    async with running(monkeypatch, handler) as world:
+        Office(world)
+        world.call("caller")
+        first = world.call("first")
+        await until(lambda: first.bridge_id)
+        refer(world, first, "PJSIP/bob")
+        await until(lambda: "channel_unavailable" in progress(world))
+        assert first.bridge_id
+        world.ari.hang_up("caller")
+        await world.over()
+
+
+async def test_who_transfers_hangs_up_before_the_target_answers(monkeypatch: Patch) -> None:
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        if call.id == "first":
+            other = world.app.get_session("caller")
+            assert other is not None
+            await call.bridge_with(other)
+        else:
+            await until(lambda: call.bridge_id)
+
+    async with running(monkeypatch, handler) as world:
+        office = Office(world)
+        caller, first = world.call("caller"), world.call("first")
+        await until(lambda: first.bridge_id)
+        refer(world, first, "PJSIP/bob")
+        ringing = await office.ringing()
+        world.ari.hang_up("first")
+        await asyncio.sleep(0.15)  # the grace of what the first call has begun is over
+        assert ringing in world.ari.channels_there
+        assert caller.is_active
+        office.pick_up(ringing)
+        await until(lambda: caller.bridge_id)
+        world.ari.hang_up(ringing)
         await world.over()

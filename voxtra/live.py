@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -147,6 +147,7 @@ class LiveCall:
         """In which the call's tasks run, whoever begins them: the log knows by it which call it is."""
         self._handler: asyncio.Task[None] | None = None
         self._departing = False
+        self._moving: asyncio.Future[None] | None = None
 
     @property
     def has_speech(self) -> bool:
@@ -405,13 +406,26 @@ class LiveCall:
         if self.room is None and not self.on_hold:
             self._hears_us(True)
 
+    @contextmanager
+    def being_moved(self) -> Iterator[None]:
+        """While inside, the call is on its way to other company: it is not alone though its room may end."""
+        self._moving = moving = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            moving.set_result(None)
+            if self._moving is moving:
+                self._moving = None
+
     async def alone(self) -> None:
-        """Wait until the call shares no room and is not away in the dialplan, or has ended."""
+        """Wait until the call shares no room, nor is away in the dialplan or on its way to others, or has ended."""
         while not self.leg.is_over:
             if self.room is not None:
                 await first_of(self.room.dissolved, self.leg.ended)
             elif self.leg.away is not None:
                 await first_of(self.leg.away.returned, self.leg.ended)
+            elif self._moving is not None:
+                await first_of(self._moving, self.leg.ended)
             else:
                 return
             await asyncio.sleep(0)

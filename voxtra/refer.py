@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from voxtra.ari.events import ChannelTransfer
@@ -24,7 +23,6 @@ from voxtra.errors import (
     CallEndedError,
     ConfigurationError,
     OriginateError,
-    SessionError,
 )
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.types import CallDirection, CallState
@@ -36,6 +34,9 @@ log = logging.getLogger("voxtra.call")
 
 REFER_BYE_S = 3.0
 """How long after a successful REFER the far end may take to hang up."""
+
+RING_S = 20.0
+"""How long the target of a transfer that the far end wants may ring: less than any task of a call may take."""
 
 T = TypeVar("T", bound=Callable[[str], Awaitable[Any]])
 
@@ -120,25 +121,42 @@ class Refer(Company):
         return callback
 
     async def _transfer_wanted(self, event: ChannelTransfer) -> None:
-        channels = self._shared.ari.channels
         wanted = event.refer_to.requested_destination.destination or ""
-        attended = event.refer_to.destination_channel
+        second = event.refer_to.destination_channel
         other = self._other_party()
         decision: object = other is not None
-        if self._on_transfer is not None:
-            decision = await self._on_transfer(wanted)
-        progress = partial(channels.transfer_progress, channel_id=self.id)
+        try:
+            if self._on_transfer is not None:
+                decision = await self._on_transfer(wanted)
+            if decision and other is not None:
+                await self._shared.switchboard.gone(self._progress("channel_progress"))
+        except BaseException:
+            self._shared.switchboard.chore(
+                self._shared.switchboard.gone(self._progress("channel_unavailable"))
+            )
+            raise
         if not decision or other is None:
-            await self._shared.switchboard.gone(progress(states="channel_declined"))
+            await self._shared.switchboard.gone(self._progress("channel_declined"))
             return
-        await self._shared.switchboard.gone(progress(states="channel_progress"))
         target = decision if isinstance(decision, str) else wanted
-        if attended is not None:
-            done = await self._take_over(other, attended.id)
-        else:
-            done = bool(await other._connect_elsewhere(target, self))
-        state = "channel_answered" if done else "channel_unavailable"
-        await self._shared.switchboard.gone(progress(states=state))
+        # From here on it is the other party's: who asked for it may hang up before it is done.
+        other._live.spawn(self._carry_out(other, target, second.id if second is not None else ""), "transfer")
+
+    async def _carry_out(self, other: CallSession, target: str, second_id: str) -> None:
+        state = "channel_unavailable"
+        try:
+            with other._live.being_moved():
+                if second_id:
+                    done = await self._take_over(other, second_id)
+                else:
+                    done = bool(await other._connect_elsewhere(target, self))
+            if done:
+                state = "channel_answered"
+        finally:  # the far end waits for it, whatever went wrong
+            self._shared.switchboard.chore(self._shared.switchboard.gone(self._progress(state)))
+
+    def _progress(self, states: str) -> Coroutine[Any, Any, None]:
+        return self._shared.ari.channels.transfer_progress(channel_id=self.id, states=states)
 
     def _other_party(self) -> CallSession | None:
         """The one other call of the bridge, None when there is none or there are several."""
@@ -156,6 +174,7 @@ class Refer(Company):
                 self._shared.switchboard,
                 endpoint,
                 caller_id=self.caller_id,
+                timeout=RING_S,
                 give_up=self._leg.ended,
             )
             return await self._connect(leg, target)
@@ -168,13 +187,13 @@ class Refer(Company):
         """An attended transfer: the other party takes the place of the far end in its second call."""
         second = self._shared.find(channel_id)
         third = second._other_party() if second is not None else None
-        if third is None:
+        room = third._live.room if third is not None else None
+        if room is None:
             return False
         try:
-            await other.unbridge()
-            await third.unbridge()
-            await other.bridge_with(third)
-        except (CallEndedError, SessionError) as error:
+            await other._live.enter(room)  # without leaving the other first: alone, it would be over
+        except CallEndedError as error:
             log.warning("attended transfer of %s: %s", other.id, error)
             return False
+        other._emit(VoxtraEvent(type=EventType.CALL_BRIDGED, data={"bridge": room.id}))
         return True

@@ -451,3 +451,75 @@ async def test_the_far_end_wants_a_transfer(asterisk: PrivateAsterisk, agent: Ph
         await third.hangup()
         await second.ended()
     assert asked == [("1", "2000"), ("1", "2000")]
+
+
+async def test_the_far_end_connects_its_two_calls(asterisk: PrivateAsterisk, agent: Phone) -> None:
+    """An attended transfer (REFER with Replaces): the two others are together, though their handlers are done."""
+
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        rig.results.append(call)
+        await until(rig, 4)
+        if call.called_number in ("1", "3"):
+            await call.bridge_with(rig.results[int(call.called_number)])
+        else:
+            await call.listen_dtmf(timeout=None)  # until it is told that it is bridged
+
+    async with running(asterisk, handler) as rig, rig.phone() as phone:
+        calls = []
+        for number in "1234":
+            calls.append(await phone.dial(number))
+            await calls[-1].answered()
+            await until(rig, len(calls))
+        first, second, third, fourth = calls
+        await asyncio.sleep(0.3)
+        await second.send_dtmf("1")
+        await fourth.send_dtmf("1")  # their handlers return
+        await asyncio.sleep(0.3)
+        assert await hear_each_other(first, second)
+        assert await first.refer("3", replaces=third) == 200
+        await first.hangup()
+        await third.hangup()
+        await asyncio.sleep(0.5)
+        assert await hear_each_other(second, fourth)
+        await second.hangup()
+        await fourth.ended()
+
+
+async def test_who_transfers_hangs_up_at_once(asterisk: PrivateAsterisk, agent: Phone) -> None:
+    """As many telephones do: they do not wait how it goes."""
+
+    async def handler(call: CallSession, rig: Rig) -> None:
+        @call.on_transfer
+        async def wanted(target: str) -> object:
+            return "PJSIP/phone2"
+
+        await call.answer()
+        rig.results.append(call)
+        await until(rig, 2)
+        if call.called_number == "1":
+            await call.bridge_with(rig.results[1])
+        else:
+            await call.listen_dtmf(timeout=None)
+
+    async with running(asterisk, handler) as rig, rig.phone() as phone:
+        first = await phone.dial("1")
+        await first.answered()
+        await until(rig, 1)
+        second = await phone.dial("2")
+        await second.answered()
+        await until(rig, 2)
+        await asyncio.sleep(0.3)
+        await second.send_dtmf("1")  # its handler returns
+        await asyncio.sleep(0.3)
+        referring = asyncio.ensure_future(first.refer("2000"))
+        third = await agent.incoming()
+        third.ringing()
+        await first.hangup()
+        await asyncio.gather(referring, return_exceptions=True)
+        await asyncio.sleep(1)
+        third.answer()
+        await asyncio.sleep(0.5)
+        assert await hear_each_other(second, third)
+        await third.hangup()
+        await second.ended()
