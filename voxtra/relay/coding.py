@@ -87,11 +87,6 @@ class FrameDecoder:
         return pcm if self._resampler is None else self._resampler.process(pcm)
 
 
-def check_available(form: AudioFormat) -> None:
-    """Raise MissingExtraError when frames of this format can't be made here."""
-    _encoder(form)
-
-
 def _encoder(form: AudioFormat) -> Callable[[bytes], bytes]:
     if form.codec == "opus":
         return OpusEncoder(form.sample_rate, bitrate=OPUS_BITRATES[form.sample_rate]).encode

@@ -1,4 +1,4 @@
-"""The media clock of a call: one timeline for all lines it has had. No I/O."""
+"""The media clock of a call's sound: one timeline for all lines it has had since somebody attached. No I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ FRAME_US = FRAME_MS * 1000
 
 
 class MediaClock:
-    """Frame numbers of a line to µs since the call was first heard.
+    """Frame numbers of a line to µs since its first sound.
 
     On the first line that is ``sequence`` · 20 ms. A line that takes its place counts from 0 again; its
     frames go on where time has got to meanwhile, and never back.

@@ -17,7 +17,7 @@ from voxtra.calls.leg import first_of
 from voxtra.errors import MissingExtraError, RelayError
 from voxtra.relay.publisher import Publisher
 from voxtra.relay.reception import Admission, Reception
-from voxtra.relay.request import GONE, Refused
+from voxtra.relay.request import GONE, INTERNAL, Refused
 from voxtra.relay.sound import Sound
 from voxtra.wire import AudioFormat, SoundFrame, Track, pack, track_path
 
@@ -211,9 +211,13 @@ class QuicServer:
             ]
             await first_of(*tasks, sound.ended)
             for task in tasks:
-                if task.done() and isinstance(error := task.exception(), Refused):
+                error = task.exception() if task.done() else None
+                if isinstance(error, Refused):
                     code = _code(error)
                     log.info("%s: a publisher is cut off: %s", admission.call.id, error.reason)
+                elif error is not None:
+                    code = _code(Refused(INTERNAL, "an error of the relay's own"))
+                    log.error("%s: a publisher's sound failed here", admission.call.id, exc_info=error)
             if sound.ended.done():
                 code = _code(Refused(GONE, sound.ended.result()))
         finally:
