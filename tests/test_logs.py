@@ -254,3 +254,8 @@ def test_a_log_call_that_is_wrong_in_itself_breaks_nobodys_call(caplog):
     assert "%d of" in said
     assert "hunter22" not in said
     assert "2071838750" not in said
+
+
+@pytest.mark.parametrize("card", ["3782 822463 10005", "3782-822463-10005", "3056 930902 5904"])
+def test_cards_of_other_groups_are_masked_too(card: str) -> None:
+    assert Redactor().text(f"paid with {card} today") == f"paid with ***{card[-2:]} today"

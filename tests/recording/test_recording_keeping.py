@@ -213,3 +213,15 @@ async def test_whom_to_tell_outlives_a_stop(tmp_path):
         assert await spooled.flush(5)
     assert [name for name, *_ in well.got] == ["call"]
     assert os.listdir(tmp_path / "out") == ["call.wav"]
+
+
+async def test_what_a_crash_cut_off_is_kept_no_longer_than_the_rest(tmp_path):
+    sink = LocalFileSink(tmp_path, keep_days=30)
+    for name, days in (("old", 40), ("new", 1)):
+        path = tmp_path / ".partial" / f"{name}.wav"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"RIFF")
+        ended = time.time() - days * 86_400
+        os.utime(path, (ended, ended))
+    await sink._expire()
+    assert [path.name for path in tmp_path.rglob("*.wav")] == ["new.wav"]

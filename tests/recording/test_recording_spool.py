@@ -422,3 +422,15 @@ def test_a_spool_whose_folder_can_not_be_reached_refuses_recordings(tmp_path):
     sink = SpooledSink(Flaky(), tmp_path / "disk" / "spool")
     (tmp_path / "disk").write_text("not a folder any more")
     assert "can't be reached" in sink.refusal()
+
+
+def test_a_new_spool_is_on_the_disk_for_good_when_it_is_open(tmp_path, monkeypatch):
+    synced, real = set(), os.fsync
+
+    def noting(handle):
+        synced.add(Path(os.readlink(f"/proc/self/fd/{handle}")))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    SpoolStore(tmp_path / "a" / "b").close()
+    assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= synced

@@ -112,16 +112,20 @@ def _near(source: Path, folder: Path, seal: Seal | None) -> Path:
     return Path(name)
 
 
-def expire(base: Path, keep_days: float, now: float, *, dry_run: bool = False) -> list[Path]:
+def expire(
+    base: Path, keep_days: float, now: float, *, dry_run: bool = False, hidden: bool = False
+) -> list[Path]:
     """Remove what ended more than ``keep_days`` ago, and folders that are empty then.
 
-    Hidden files and folders, links and what is younger are left. What can't be removed is logged.
+    Hidden files (but with ``hidden``) and folders, links and what is younger are left. What can't be removed is
+    logged.
 
     Args:
         base: the folder of a ``LocalFileSink``.
         keep_days: days since a file was last written.
         now: s since the epoch.
         dry_run: remove nothing, only say what would be.
+        hidden: hidden files too.
 
     Returns:
         what was removed.
@@ -133,7 +137,7 @@ def expire(base: Path, keep_days: float, now: float, *, dry_run: bool = False) -
             path = Path(folder) / name
             try:
                 if (
-                    name.startswith(".")
+                    (name.startswith(".") and not hidden)
                     or path.is_symlink()
                     or now - path.stat().st_mtime < keep_days * DAY_S
                 ):

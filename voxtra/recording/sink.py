@@ -188,11 +188,16 @@ class LocalFileSink(RecordingSink):
             await self.then.start()
 
     async def _expire(self) -> None:
-        gone = await asyncio.to_thread(expire, self.base_dir, self._keep_days, time.time())
+        gone = await asyncio.to_thread(self._expired, time.time())
         if gone:
             log.info(
                 "%s: removed %d recordings older than %g days", self.base_dir, len(gone), self._keep_days
             )
+
+    def _expired(self, now: float) -> list[Path]:
+        whole = expire(self.base_dir, self._keep_days, now)
+        # What a crash cut off is as private: nothing that still grows is so old.
+        return whole + expire(self.base_dir / ".partial", self._keep_days, now, hidden=True)
 
     async def close(self) -> None:
         """End the removing. Idempotent."""

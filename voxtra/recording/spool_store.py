@@ -154,8 +154,11 @@ class SpoolStore:
 
     def _prepare(self, folder: Path, owner: bool) -> None:
         try:
+            new = [each for each in (folder, *folder.parents) if not each.exists()]
             for each in (folder, self.files, self.incoming, folder / "out"):
                 each.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for each in (folder, *(each.parent for each in new)):  # what is put in it later is found by these
+                sync_folder(each)
             if owner:
                 self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
