@@ -53,8 +53,8 @@ _REFERENCE = re.compile(
 class _Loader(yaml.SafeLoader):
     """YAML as its specification has it: a key stands in a mapping once. PyYAML takes the last, without a word."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call]
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         known = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
