@@ -61,15 +61,27 @@ class Rig:
         except TimeoutError:
             raise AssertionError(f"still there: {there}") from None
 
-    async def open_files(self, *, at_most: int = 0, timeout: float = 5.0) -> int:
-        """How many descriptors this process has; sockets that are being closed are waited for."""
+    async def open_files(self, *, at_most: int = 0, timeout: float = 20.0) -> int:
+        """How many descriptors this process has; sockets that are being closed, or kept for the next request, are
+        waited for."""
         until = asyncio.get_running_loop().time() + timeout
         while True:
             gc.collect()
             files = len(os.listdir("/proc/self/fd"))
+            if asyncio.get_running_loop().time() > until:
+                print(*sorted(_targets()), sep="\n")
             if files <= at_most or not at_most or asyncio.get_running_loop().time() > until:
                 return files
             await asyncio.sleep(0.05)
+
+
+def _targets() -> list[str]:
+    """What this process' descriptors are."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+    return found
 
 
 @contextlib.asynccontextmanager

@@ -128,6 +128,8 @@ async def test_a_call_outlives_a_break_of_the_connection(
         async with asyncio.timeout(5):
             while rig.app.is_ready:
                 await asyncio.sleep(0.01)
+            while f"Deactivating Stasis app '{rig.app.app_name}'" not in asterisk.log_tail(50):
+                await asyncio.sleep(0.05)  # a busy Asterisk is later to notice
         await leaving.hangup()
         arriving = await phone.dial("300")
         await asyncio.sleep(0.2)
