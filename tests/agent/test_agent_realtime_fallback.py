@@ -12,6 +12,7 @@ from voxtra.agent.agent import Agent
 from voxtra.agent.conversation import ConversationResult
 from voxtra.errors import ConfigurationError, LLMError
 from voxtra.speech import Fallback
+from voxtra.speech.base import StreamLost
 from voxtra.speech.fallback_realtime import FallbackRealtime
 from voxtra.testing import FakeCall, ScriptedRealtime, run_call, run_virtual
 
@@ -113,6 +114,39 @@ def test_models_that_need_different_sound_are_refused() -> None:
         ConfigurationError, match="other ends turns: give all of them the same turn_detection"
     ):
         Fallback(ScriptedRealtime(), Ends())
+
+
+def test_requests_that_become_one_reply_are_one() -> None:
+    """Two keys while a greeting is heard: the model merges requests that wait and are alike, and owes nothing more."""
+
+    class Merges(ScriptedRealtime):
+        async def open(self, **options: Any) -> Any:
+            stream = await super().open(**options)
+            respond = stream.respond
+
+            def merged(instructions: str = "", *, tag: str = "") -> None:
+                if (instructions, tag) not in stream._asked:  # type: ignore[attr-defined]
+                    respond(instructions, tag=tag)
+
+            stream.respond = merged  # type: ignore[method-assign]
+            return stream
+
+    async def run() -> None:
+        events: list[object] = []
+        both = Fallback(Merges(["Hello there.", "Yes."], latency=1), ScriptedRealtime())
+        stream = await both.open(rate=8000, codec="ulaw", on_event=events.append)
+        stream.respond()
+        await asyncio.sleep(1.5)  # it is said
+        stream.respond()
+        stream.respond()
+        stream.respond()
+        await asyncio.sleep(60)
+        assert [type(event).__name__ for event in events].count("ReplyEnded") == 2
+        assert not any(isinstance(event, StreamLost) for event in events)
+        await stream.close()
+        await both.close()
+
+    run_virtual(run())
 
 
 def test_one_that_failed_is_tried_in_the_background_and_comes_back() -> None:

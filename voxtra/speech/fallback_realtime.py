@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from voxtra.errors import ConfigurationError, LLMError, VoxtraError
 from voxtra.speech.base import (
     ReplyAudio,
     ReplyEnded,
+    ReplyStarted,
     ReplyText,
     ReplyToolCall,
     SpeechEvent,
@@ -121,8 +122,8 @@ class _Watched(SpeechStream):
         self._of = of
         self._standby = standby
         self._tell = tell
-        self._asked = 0
-        self._begun = False  # something of the reply under way has come
+        self._wanted: set[str] = set()  # tags of the replies that have not begun; providers merge those alike
+        self._under_way: Literal["", "silent", "heard"] = ""
         self._over = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -137,9 +138,15 @@ class _Watched(SpeechStream):
             if event.reason == "failed" and self._another():
                 self._lose(LLMError(f"{self._standby.name}: a reply failed: {event.detail}"))
                 return
-            self._asked, self._begun = max(0, self._asked - 1), False
-        elif isinstance(event, ReplyAudio | ReplyText | ReplyToolCall) and not self._begun:
-            self._begun = True
+            if not event.reply:  # it never began
+                self._wanted.discard(event.tag)
+            self._under_way = ""
+            self._rest()  # the next has its own time
+        elif isinstance(event, ReplyStarted):
+            self._wanted.discard(event.tag)
+            self._under_way = "silent"
+        elif isinstance(event, ReplyAudio | ReplyText | ReplyToolCall) and self._under_way != "heard":
+            self._under_way = "heard"
             self._of.standbys.worked(self._standby)
         self._watch()
         self._tell(event)
@@ -148,11 +155,17 @@ class _Watched(SpeechStream):
         return any(each is not self._standby and not each.down for each in self._of.standbys.all)
 
     def _watch(self) -> None:
+        """A first word has to come within ``first_result_s`` of when it could, whatever else comes meanwhile."""
+        waits = self._under_way == "silent" or (self._under_way == "" and self._wanted)
+        if self._over or not waits:
+            self._rest()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._of.first_result_s, self._late)
+
+    def _rest(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._asked and not self._begun and not self._over:
-            self._timer = asyncio.get_running_loop().call_later(self._of.first_result_s, self._late)
 
     def _late(self) -> None:
         limit = self._of.first_result_s
@@ -174,7 +187,7 @@ class _Watched(SpeechStream):
         self.inner.clear()
 
     def respond(self, instructions: str = "", *, tag: str = "") -> None:
-        self._asked += 1
+        self._wanted.add(tag)
         self._watch()
         self.inner.respond(instructions, tag=tag)
 
@@ -185,7 +198,8 @@ class _Watched(SpeechStream):
         self.inner.add_text(text)
 
     def cancel(self) -> None:
-        self._asked, self._begun = 0, False
+        self._wanted.clear()
+        self._under_way = ""
         self._watch()
         self.inner.cancel()
 
