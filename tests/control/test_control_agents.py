@@ -173,6 +173,52 @@ def test_a_call_that_is_too_long_is_hung_up_though_asterisk_was_lost(monkeypatch
     run_virtual(run())
 
 
+def test_calls_at_once_are_no_longer_together_than_a_day_may_have() -> None:
+    async def callee(call: FakeCall) -> None:
+        await call.silence(1200)
+
+    async def run() -> None:
+        caps = {"minutes_per_day": 10.0, "calls_per_second": 100.0}
+        api = Api(0, keys=FixedKeys(), trunks=[TRUNK], relay=False, caps=caps)
+        async with FakeOffice(VoxtraApp(api=api), endpoints={TO: callee}, check=False):
+            calls = [await api.desk.originate(order(None)) for _ in range(4)]
+            for call in calls:
+                await told(call)
+            assert 550 < sum(call.duration_s for call in calls) <= 600
+
+    run_virtual(run())
+
+
+def test_an_inbound_call_is_transferred_though_its_handler_is_done_and_taken_back() -> None:
+    async def run() -> None:
+        trunk = TRUNK | {"numbers": [FROM], "org": ORG}
+        caps = {"minutes_per_call": 1.0, "calls_per_second": 100.0}
+        api = Api(0, keys=FixedKeys(), trunks=[trunk], relay=False, caps=caps)
+        app = VoxtraApp(api=api)
+        app.agent("bot")(lambda call: asyncio.sleep(100))
+
+        @app.default()
+        async def handler(call: CallSession) -> None:
+            await call.answer()
+            await asyncio.sleep(2)
+
+        async def caller(call: FakeCall) -> None:
+            await call.silence(300)
+
+        async with FakeOffice(app, endpoints={TO2: FakeEndpoint(rings=3)}, check=False) as office:
+            calling = asyncio.create_task(office.call(caller, number=FROM))
+            await asyncio.sleep(1)
+            (call,) = api.desk.calls(ORG)
+            await api.desk.transfer(ORG, call.sid, TO2, None)
+            assert call.transferred_to == TO2
+            await api.desk.attach(ORG, call.sid, "bot")  # no longer at the trunk's cost, nor by its minutes
+            await told(call)
+            assert call.duration_s > 100
+            await calling
+
+    run_virtual(run())
+
+
 def test_an_agent_swapped_for_another_knows_what_was_said() -> None:
     async def callee(call: FakeCall) -> None:
         await call.hears("Hello")

@@ -158,15 +158,29 @@ def test_minutes_a_day() -> None:
     clock = Clock()
     door = gate(clock, minutes_per_day=10, minutes_per_call=8)
     first = door.admit("a", Trunk(), LONDON, "+15558675309")
-    assert first.longest_s == 480
+    assert first.left_s == 480
     clock.now += 300
     first.release()
-    assert door.admit("a", Trunk(), LONDON, "+15558675309").longest_s == 300  # what is left of the day
+    assert door.admit("a", Trunk(), LONDON, "+15558675309").left_s == 300  # what is left of the day
     clock.now += 300  # it lives still, and counts
     with pytest.raises(Denied, match="10 minutes a day"):
         door.admit("a", Trunk(), LONDON, "+15558675309")
     clock.now += DAY_S - 299
     with pytest.raises(Denied, match="minutes a day"):  # the second one never ended
+        door.admit("a", Trunk(), LONDON, "+15558675309")
+
+
+def test_calls_at_once_share_what_is_left_of_the_day() -> None:
+    clock = Clock()
+    door = gate(clock, minutes_per_day=10)
+    calls = [door.admit("a", Trunk(), LONDON, "+15558675309") for _ in range(3)]
+    assert [call.left_s for call in calls] == [200, 200, 200]
+    clock.now += 100
+    calls.pop().release()
+    assert [call.left_s for call in calls] == [150, 150]
+    clock.now += 150
+    assert [call.left_s for call in calls] == [0, 0]
+    with pytest.raises(Denied, match="10 minutes a day"):
         door.admit("a", Trunk(), LONDON, "+15558675309")
 
 

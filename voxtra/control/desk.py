@@ -72,7 +72,11 @@ class CallDesk:
             app_name=app.app_name,
         )
         self.agents = Agents(app.agents, lambda: app._shared)
-        self.gate = Gate(_caps(settings.caps), {org: _caps(caps) for org, caps in settings.orgs.items()})
+        self.gate = Gate(
+            _caps(settings.caps),
+            {org: _caps(caps) for org, caps in settings.orgs.items()},
+            clock=asyncio.get_running_loop().time,
+        )
         self._calls: dict[str, Call] = {}
         self._running: dict[str, Running] = {}
         self._busy: set[Running] = set()

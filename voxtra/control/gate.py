@@ -93,7 +93,7 @@ class Caps:
     Attributes:
         calls_per_second: new calls, averaged over two seconds.
         concurrent: calls at once.
-        minutes_per_day: talking and ringing in any 24 hours, of this process.
+        minutes_per_day: talking and ringing in any 24 hours, of this process; calls are hung up when it is used up.
         minutes_per_call: a call is hung up after so long.
     """
 
@@ -185,9 +185,12 @@ class Admission:
     org: str
     trunk: tuple[str | None, str]
     began: float
-    longest_s: float
-    """The call is to be hung up after so long."""
     _gate: Gate
+
+    @property
+    def left_s(self) -> float:
+        """How long the call may still go on, if all that its organisation has now do: less once more begin."""
+        return self._gate._left(self)
 
     def release(self) -> None:
         """The call has ended: its place is free, its time counted."""
@@ -236,11 +239,16 @@ class Gate:
                 f"trunk {trunk.id} has its {trunk.channels} calls already", "TOO_MANY_REQUESTS", retry_after=5
             )
         self._take_token(caps, account, now)  # last: a call refused for another reason costs none
-        left = caps.minutes_per_day * 60 - account.seconds(now)
-        admission = Admission(org, name, now, min(caps.minutes_per_call * 60, left), self)
+        admission = Admission(org, name, now, self)
         account.live.add(admission)
         self._trunks[name] = self._trunks.get(name, 0) + 1
         return admission
+
+    def _left(self, admission: Admission) -> float:
+        caps = self._orgs.get(admission.org, self._caps)
+        account, now = self._accounts[admission.org], self._clock()
+        day = caps.minutes_per_day * 60 - account.seconds(now)
+        return min(admission.began + caps.minutes_per_call * 60 - now, day / max(1, len(account.live)))
 
     def _check_caps(self, caps: Caps, account: _Account, now: float) -> None:
         if len(account.live) >= caps.concurrent:

@@ -33,6 +33,9 @@ after 30 s."""
 TOLD_S = 2.0
 """How long a hang-up waits for the call's end to be known: Asterisk tells the cause a moment later."""
 
+NO_TIME_S = 0.05
+WATCH_S = 30.0
+"""How often it is looked at how long a call may go on."""
 LIMIT_AGAIN_S = 90.0
 """When a call that is too long and could not be hung up is hung up again."""
 
@@ -79,12 +82,7 @@ class Running:
             admission.release()
             return
         self._admissions.append(admission)
-        loop = asyncio.get_running_loop()
-        until = loop.time() + admission.longest_s
-        if self._limit is not None:
-            until = min(until, self._limit.when())
-            self._limit.cancel()
-        self._limit = loop.call_at(until, self._too_long)
+        self._watch_time()
 
     def when(self, *, over: Callable[[], object], gone: Callable[[], object]) -> None:
         """Call ``over`` when the call has ended, ``gone`` when nobody is busy with it any more."""
@@ -129,10 +127,19 @@ class Running:
         if isinstance(event, ChannelStateChange) and event.channel.state == "Ringing":
             self.call.became("ringing")
 
-    def _too_long(self) -> None:
-        log.warning("%s: as long as it may be: hung up", self.call.sid)
-        self._limit = asyncio.get_running_loop().call_later(LIMIT_AGAIN_S, self._too_long)  # should that fail
-        self._spawn(self.session.hangup(), "limit")
+    def _watch_time(self) -> None:
+        """Hang up when its time is over. Calls that begin meanwhile take of it, too."""
+        if self._limit is not None:
+            self._limit.cancel()
+        if not self._admissions:  # an inbound one that was taken back from a number
+            return
+        left_s = min(each.left_s for each in self._admissions)
+        over = left_s < NO_TIME_S
+        wait_s = LIMIT_AGAIN_S if over else min(left_s, WATCH_S)
+        self._limit = asyncio.get_running_loop().call_later(wait_s, self._watch_time)
+        if over:
+            log.warning("%s: as long as it may be: hung up", self.call.sid)
+            self._spawn(self.session.hangup(), "limit")
 
     async def close(self) -> None:
         """Who talks on it leaves now."""
@@ -287,8 +294,11 @@ class Running:
 
     async def _take_back(self) -> None:
         """Bring the call back from the number it was transferred to, which is hung up."""
-        if await self.session.take_back() and self._transferred is not None:
-            self._transferred.release()
+        transferred = self._transferred
+        if await self.session.take_back() and transferred is not None:
+            transferred.release()
+            self._admissions.remove(transferred)
+            self._transferred = None
 
     def _living(self) -> None:
         if self.call.is_over:
