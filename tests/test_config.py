@@ -346,3 +346,15 @@ def test_what_a_backend_can_not_be() -> None:
     assert VoxtraConfig.load(env={}, keywords=inside | {"backend.private_urls": True}).backend.private_urls
     assert "backend.timeout" in refused(**{"backend.timeout": 0})
     assert "did you mean 'signing_secret'" in refused(**{"backend.signing_secrt": "x"})
+
+
+def test_secrets_go_to_a_private_file_also_where_one_was_that_others_could_read(tmp_path: Path) -> None:
+    path = tmp_path / "voxtra.yaml"
+    path.write_text("old")
+    path.chmod(0o644)
+    VoxtraConfig.load(env={}, keywords={"asterisk.password": "hush"}).to_yaml(path, secrets=True)
+    assert "hush" in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["voxtra.yaml"]
+    with pytest.raises(ConfigurationError, match="can't be written"):
+        VoxtraConfig.load(env={}).to_yaml(tmp_path / "none" / "voxtra.yaml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
@@ -147,12 +148,20 @@ def _without_secrets(value: Any) -> Any:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read. Raises ConfigurationError."""
+    """Write a file that only its owner can read, whole or not at all. Raises ConfigurationError."""
+    temporary = ""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}."
+        )  # made with mode 0600
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(temporary, path)
     except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
         raise ConfigurationError(f"{path}: can't be written: {error.strerror}") from None
 
 
