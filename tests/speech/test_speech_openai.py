@@ -9,6 +9,7 @@ from aiohttp import web
 from voxtra.errors import ConfigurationError, LLMError
 from voxtra.speech.base import TextDelta, ToolCall, Usage
 from voxtra.speech.openai import OpenAILLM
+from voxtra.speech.sdk import LLMRefusedError
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 TOOL = {"name": "look_up", "parameters": {"type": "object", "properties": {}}}
@@ -165,6 +166,16 @@ async def test_a_refusal_carries_the_servers_words(server, llm, status):
     with pytest.raises(LLMError, match=f"{status} too much of it"):
         await answer(llm)
     assert len(server.requests) == 1
+
+
+async def test_how_long_a_busy_server_wants_to_be_left_alone_is_known(server, llm):
+    async def refuse(request):
+        return web.json_response({"error": {"message": "later"}}, status=429, headers={"Retry-After": "30"})
+
+    server.answers = [refuse]
+    with pytest.raises(LLMRefusedError, match="429 later") as caught:
+        await answer(llm)
+    assert (caught.value.status, caught.value.retry_after_s) == (429, 30)
 
 
 async def test_a_busy_server_is_asked_again(server):

@@ -5,10 +5,9 @@ Uses the official ``openai`` package (extra ``voxtra[openai]``).
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,8 @@ from pydantic import BaseModel, Field, SecretStr
 
 from voxtra.errors import ConfigurationError, LLMError, MissingExtraError
 from voxtra.speech.base import LLM, LLMEvent, TextDelta, ToolCall, Usage
+from voxtra.speech.pieces import pieces
+from voxtra.speech.sdk import as_error
 from voxtra.speech.settings import ProviderSettings, read_settings
 from voxtra.types import Message
 
@@ -106,8 +107,18 @@ class OpenAILLM(LLM):
         calls: list[_Call] = []
         usage: Usage | None = None
         finished = ""
+        request = self._request(messages, tools)
+        stream = pieces(
+            lambda: self._client.chat.completions.create(**request),
+            of=self.name,
+            first_s=self.settings.first_timeout_s,
+            idle_s=self.settings.idle_timeout_s,
+            error=LLMError,
+            failed=self._failed,
+            close=lambda response: response.close(),
+        )
         # aclosing: whoever closes this generator closes the request with it, at once
-        async with aclosing(self._chunks(messages, tools)) as chunks:
+        async with aclosing(stream) as chunks:
             async for chunk in chunks:
                 try:
                     text, ended, counted = read(chunk, calls)
@@ -128,49 +139,15 @@ class OpenAILLM(LLM):
         if usage is not None:
             yield usage
 
-    async def _chunks(
-        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]
-    ) -> AsyncGenerator[Any, None]:
-        settings = self.settings
-        response: Any = None
-        began = False
-        limit = settings.first_timeout_s
-        clock = asyncio.get_running_loop().time
-        until = clock() + limit
-        try:
-            async with asyncio.timeout_at(until):
-                response = await self._client.chat.completions.create(**self._request(messages, tools))
-            pieces = aiter(response)
-            while True:
-                async with asyncio.timeout_at(until):
-                    chunk = await anext(pieces, None)
-                if chunk is None:
-                    return
-                began = True
-                yield chunk
-                limit = settings.idle_timeout_s
-                until = clock() + limit
-        except (LLMError, GeneratorExit):
-            raise
-        except TimeoutError:
-            what = "went silent" if began else "did not begin to answer"
-            raise LLMError(f"{self.name} {what} within {limit:g} s") from None
-        except Exception as problem:  # the SDK lets errors of its transport and of json through as they are
-            raise LLMError(f"{self.name}: {self._words(problem)}") from problem
-        finally:
-            if response is not None:
-                await response.close()
-
-    def _words(self, problem: Exception) -> str:
+    def _failed(self, problem: Exception) -> LLMError:
         """What went wrong, in the provider's own words where it had some."""
-        if isinstance(problem, self._library.APIStatusError):
-            body = problem.body
-            said = body.get("message") if isinstance(body, dict) else None
-            return f"{problem.status_code} {said or problem.message}"[:500]
         if isinstance(problem, self._library.APITimeoutError):
-            return "no answer in time"
-        cause = problem.__cause__ if isinstance(problem, self._library.APIConnectionError) else None
-        return f"{type(problem).__name__}: {cause or problem}"[:500]
+            return LLMError(f"{self.name}: no answer in time")
+        if isinstance(problem, self._library.APIConnectionError) and problem.__cause__ is not None:
+            return LLMError(f"{self.name}: {type(problem).__name__}: {problem.__cause__}"[:500])
+        error = as_error(LLMError, self.name, problem)
+        assert isinstance(error, LLMError)
+        return error
 
     def _request(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
         settings = self.settings
