@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from voxtra.ari.listener import server_tls
 from voxtra.config import ApiConfig
-from voxtra.errors import ConfigurationError, MissingExtraError, NotConnectedError
+from voxtra.errors import ConfigurationError, MissingExtraError, NotConnectedError, RelayError
 
 try:
     import phonenumbers as _  # noqa: F401 - the gate's; said here what is missing
@@ -114,6 +115,8 @@ class Api:
         return settings if settings.port is not None else settings.model_copy(update={"port": 8080})
 
     async def _start(self, app: VoxtraApp, settings: ApiConfig) -> None:
+        if settings.cert:  # before the relay says it in its own words
+            server_tls(settings.cert, settings.key, "api.cert")
         later = self._resources.push_async_callback
         desk = CallDesk(app, settings)
         later(desk.close)
@@ -166,7 +169,10 @@ class Api:
         tls = (settings.cert, settings.key) if settings.cert else None
         relay = Relay(desk, keys, host=settings.host, port=settings.relay_port, tls=tls)
         self._resources.push_async_callback(relay.close)
-        await relay.start()
+        try:
+            await relay.start()
+        except RelayError as error:
+            raise ConfigurationError(f"api.relay_port: {error}") from error
         self._relay = relay
 
         def grant(org: str, sid: str, role: Role) -> BridgeGrant:

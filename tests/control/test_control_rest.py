@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +265,7 @@ async def test_while_asterisk_is_gone_no_call_is_placed(serve: Serve) -> None:
 
 def test_plain_http_to_the_network_wants_to_be_asked_for() -> None:
     async def start(**options: Any) -> None:
-        async with FakeOffice(VoxtraApp(api=Api(0, relay=False, **options))):
+        async with FakeOffice(VoxtraApp(api=Api(0, **{"relay": False, **options}))):
             pass
 
     with pytest.raises(ConfigurationError, match=r"api.host = '0.0.0.0'.*plain HTTP"):
@@ -272,6 +273,13 @@ def test_plain_http_to_the_network_wants_to_be_asked_for() -> None:
     asyncio.run(start(host="0.0.0.0", insecure=True))
     with pytest.raises(ConfigurationError, match="cert and key belong together"):
         Api(0, cert="x.pem")
+    for relay in (True, False):
+        with pytest.raises(ConfigurationError, match=r"api.cert 'none.pem': No such file"):
+            asyncio.run(start(relay=relay, cert="none.pem", key="none.pem"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(ConfigurationError, match=r"api.relay_port: .*already in use"):
+            asyncio.run(start(relay=True, relay_port=taken.getsockname()[1]))
     with pytest.raises(ConfigurationError, match=r"unknown setting 'api.prot'"):
         Api(prot=8080)
     with pytest.raises(ConfigurationError, match="destination 'GBR'"):

@@ -193,16 +193,20 @@ class ARIListener:
         return accepted
 
 
-def server_tls(certificate: str, key: str) -> ssl.SSLContext:
+def server_tls(certificate: str, key: str, setting: str = "asterisk.listen_cert") -> ssl.SSLContext:
     """A TLS context for a listener.
 
+    Args:
+        certificate, key: files (PEM); key "" = it is in the same file.
+        setting: what named them, for the error.
+
     Raises:
-        ConfigurationError: the files can't be read or don't belong together.
+        ConfigurationError: the files can't be read or don't belong together, or the key has a password.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(certificate, key or None)
+        context.load_cert_chain(certificate, key or None, password="")  # else OpenSSL asks at the terminal
     except (OSError, ssl.SSLError) as error:
         said = error.strerror or type(error).__name__
-        raise ConfigurationError(f"asterisk.listen_cert {certificate!r}: {said}") from None
+        raise ConfigurationError(f"{setting} {certificate!r}: {said}") from None
     return context

@@ -96,7 +96,7 @@ class ApiServer:
 
     async def start(self) -> None:
         """Listen. Raises ConfigurationError."""
-        tls = server_tls(*self._tls) if self._tls is not None else None
+        tls = server_tls(*self._tls, "api.cert") if self._tls is not None else None
         served = web.Application(client_max_size=MAX_BODY, middlewares=[self._around])
         served.on_response_prepare.append(self._dress)
         for each in self._routes:
