@@ -259,3 +259,16 @@ def test_a_log_call_that_is_wrong_in_itself_breaks_nobodys_call(caplog):
 @pytest.mark.parametrize("card", ["3782 822463 10005", "3782-822463-10005", "3056 930902 5904"])
 def test_cards_of_other_groups_are_masked_too(card: str) -> None:
     assert Redactor().text(f"paid with {card} today") == f"paid with ***{card[-2:]} today"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('login(password="pa ss", user="x")', 'login(password="***", user="x")'),
+        ("api_key='a b c' and more", "api_key='***' and more"),
+        ('{"password": 1234, "n": 5}', '{"password": ***, "n": 5}'),
+        ("the turn [keys pressed: 1234#]", "the turn [keys pressed: ***]"),
+    ],
+)
+def test_a_secret_is_left_out_whole(text: str, shown: str) -> None:
+    assert Redactor().text(text) == shown

@@ -16,6 +16,8 @@ _SECRET_NAME = (
     r"|token|credentials?)"
 )
 _SECRETS = (
+    (re.compile(rf"(?i)((?<![a-z]){_SECRET_NAME}[\"']?\s*=\s*)([\"'])(?:(?!\2).)+\2"), rf"\1\2{HIDDEN}\2"),
+    (re.compile(rf"(?i)({_SECRET_NAME}[\"']\s*:\s*)[0-9][^\s,}}\]]*"), rf"\1{HIDDEN}"),
     (re.compile(rf"(?i)((?<![a-z]){_SECRET_NAME}[\"']?\s*=\s*[\"']?)([^\s\"'&,;)}}\]]+)"), rf"\1{HIDDEN}"),
     (re.compile(rf"(?i)({_SECRET_NAME}[\"']\s*:\s*[\"'])([^\"']+)"), rf"\1{HIDDEN}"),
     (
@@ -26,7 +28,7 @@ _SECRETS = (
     (re.compile(r"(://[^/\s:@]*):[^/\s@]+@"), rf"\1:{HIDDEN}@"),
 )
 _KEYS = re.compile(
-    r"(?i)(?<![\w.])((?:digits?|dtmf|keys|pin|cvv|cvc)[\"']?\s*[=:]\s*[\"']?)([0-9A-D#*]+)(?![\w.])"
+    r"(?i)(?<![\w.])((?:digits?|dtmf|keys(?: pressed)?|pin|cvv|cvc)[\"']?\s*[=:]\s*[\"']?)([0-9A-D#*]+)(?![\w.])"
 )
 _NUMBERS = re.compile(
     r"(?<![\w.-])(?:\d{4}[ -]){3}\d{1,7}(?!\w)"  # of a card
