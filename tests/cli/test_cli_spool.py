@@ -61,3 +61,10 @@ def test_purge_takes_only_what_was_given_up_and_its_files(
 
 def test_a_folder_that_is_none_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "is no spool" in says(capsys, "list", "-f", tmp_path, code=2)
+
+
+def test_list_names_the_spools_of_other_processes(spool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    SpoolStore(spool / "process-2", min_free=0).close()
+    assert says(capsys, "list", "-f", spool).endswith(
+        f"another process has its own: voxtra spool list -f {spool / 'process-2'}\n"
+    )

@@ -130,7 +130,7 @@ async def test_it_is_given_up_and_kept_and_can_be_retried_from_outside(tmp_path,
         await sink.on_recording_complete(recorded(sink))
         assert await sink.flush(5)
         assert inner.tries == (1 if isinstance(error, StorageError) else 3)
-        assert "voxtra spool list" in caplog.text
+        assert f"voxtra spool list -f {tmp_path}" in caplog.text
         outside = SpoolStore(tmp_path, owner=False)
         (dead,) = outside.entries()
         assert (dead.state, dead.sink) == ("dead", "Flaky")

@@ -69,6 +69,8 @@ def list_(
         typer.echo("nothing waits" if not dead else "nothing was given up")
     for entry in entries:
         typer.echo(_line(entry))
+    for other in sorted(path.parent for path in folder.glob("process-*/spool.db")):
+        typer.echo(f"another process has its own: voxtra spool list -f {other}")
     return 0
 
 

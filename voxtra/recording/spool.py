@@ -259,7 +259,7 @@ class Spool:
         wait_s = outlet.patience.wait_s(entry.attempts, error)
         why = f"{type(error).__name__}: {error}" if not isinstance(error, StorageError) else str(error)
         if wait_s is None:
-            kept = "look with: voxtra spool list" if self.folder else "it is lost"
+            kept = f"look with: voxtra spool list -f {self.folder}" if self.folder else "it is lost"
             log.error("%s: given up after %d attempts (%s): %s", outlet.name, entry.attempts, kept, why)
             if self.folder is None:  # nobody could ever look at it
                 return await self._note(outlet, SpoolStore.done, entry)
