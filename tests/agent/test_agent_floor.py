@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -38,6 +39,45 @@ def test_a_false_interruption_is_told_and_the_agent_goes_on(words: str, dropped:
     assert told(result, EventType.BARGE_IN) == []
     assert {"dropped": dropped} in told(result, EventType.USER_SPEECH_ENDED)
     assert told(result, EventType.TURN_ENDED) == []
+
+
+@pytest.mark.parametrize("heard_s", [0.0, 1.0])
+def test_history_after_a_false_interruption_has_each_reply_in_its_place(heard_s: float) -> None:
+    """Also where it came so soon that nothing of the reply was heard, and the history had lost it."""
+
+    async def caller(call: FakeCall) -> None:
+        await call.hears("Hello")
+        await call.says("What is it?")
+        while not call.is_spoken_to:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(heard_s)
+        await call.noise(1.4)
+        await call.hears("about it all")
+        await call.hangs_up()
+
+    async def handler(call: CallSession) -> None:
+        await call.converse(Agent(greeting="Hello."))
+
+    result = run_call(handler, caller, llm=ScriptedLLM([STATEMENT]))
+    assert [message["content"] for message in result.history] == ["Hello.", "What is it?", STATEMENT]
+
+
+def test_a_reprompt_that_is_said_to_its_end_is_no_part_of_another_reply() -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.hears("Hello")
+        await call.silence(10)
+        while not call.is_spoken_to:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(1)
+        await call.noise(1.4)
+        await call.hears("about it all")
+        await call.hangs_up()
+
+    async def handler(call: CallSession) -> None:
+        await call.converse(Agent(greeting="Hello.", idle_reprompts=[STATEMENT]))
+
+    result = run_call(handler, caller, llm=ScriptedLLM([]))
+    assert [message["content"] for message in result.history] == ["Hello."]
 
 
 def test_a_false_interruption_that_stopped_the_agent_is_made_good() -> None:

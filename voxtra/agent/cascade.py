@@ -146,13 +146,21 @@ class Cascade:
         rest = pipeline.unheard()
         if not rest:
             return
+        said = pipeline.last_said.heard if pipeline.last_said is not None else ""
         message = next((m for m in reversed(self._client.history) if m["role"] == "assistant"), None)
-        said = message["content"] if message is not None else ""
+        if message is not None and (message["content"] or "") != said:
+            message = None
+        if message is None and not said:  # nothing of it was heard, so the history has lost it
+            message = {"role": "assistant", "content": ""}
+            self._client.history.append(message)
         try:
             await self._say(rest)
         finally:
             if message is not None and pipeline.last_said is not None:
                 message["content"] = f"{said} {pipeline.last_said.heard}".strip()
+                if not (message["content"] or message.get("tool_calls")):
+                    history = self._client.history
+                    history[:] = [each for each in history if each is not message]
 
     # ---- answering
 
