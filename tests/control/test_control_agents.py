@@ -12,6 +12,7 @@ from control_rig import FROM, ORG, TO, TO2, TRUNK, FixedKeys
 from voxtra import CallSession, VoxtraApp
 from voxtra.agent import Agent
 from voxtra.api import Api
+from voxtra.calls.transfer import TransferResult
 from voxtra.control.agents import agent_of, turns_of
 from voxtra.control.call import Call
 from voxtra.control.gate import Denied
@@ -130,6 +131,40 @@ def test_the_agent_goes_on_where_a_transfer_breaks_off(monkeypatch: pytest.Monke
         assert call.outcome == "answered"
 
     talking(["I am."], {TO: callee, TO2: FakeEndpoint(rings=3)}, main)
+
+
+def test_a_target_rings_no_longer_because_it_was_tried_by_refer_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timeouts: list[float] = []
+
+    async def refer(self: CallSession, *args: Any, **options: Any) -> None:
+        await asyncio.sleep(15)
+
+    async def transfer_to(
+        self: CallSession, endpoint: str, *, timeout: float, caller_id: str
+    ) -> TransferResult:
+        timeouts.append(timeout)
+        return TransferResult("no_answer", "bridge", endpoint)
+
+    monkeypatch.setattr(CallSession, "_refer", refer)
+    monkeypatch.setattr(CallSession, "transfer_to", transfer_to)
+
+    async def callee(call: FakeCall) -> None:
+        await call.silence(30)
+
+    async def run() -> None:
+        trunk = TRUNK | {"transfer": "refer", "refer_to": "sip:{number}@carrier"}
+        api = Api(0, keys=FixedKeys(), trunks=[trunk], relay=False, caps={"calls_per_second": 100.0})
+        async with FakeOffice(VoxtraApp(api=api), endpoints={TO: callee}, check=False):
+            call = await api.desk.originate(order(None))
+            while call.status != "in_progress":
+                await asyncio.sleep(0.1)
+            with pytest.raises(Denied, match="no answer"):
+                await api.desk.transfer(ORG, call.sid, TO2, None)
+            assert timeouts == [pytest.approx(10)]
+
+    run_virtual(run())
 
 
 def test_a_call_that_is_being_transferred_outlives_its_agent() -> None:

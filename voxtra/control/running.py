@@ -22,7 +22,7 @@ from voxtra.events import CallEndedEvent, EventType, VoxtraEvent
 from voxtra.live import HANDLER_GRACE_S
 from voxtra.registrations import Registered
 from voxtra.session import CallSession
-from voxtra.wire import AgentRef
+from voxtra.wire import RING_S, AgentRef
 
 log = logging.getLogger("voxtra.control")
 
@@ -267,13 +267,15 @@ class Running:
                 await self._ended.wait()
 
     async def _hand_over(self, to: str, trunk: ApiTrunk, caller_id: str) -> TransferResult:
-        session = self.session
+        session, loop = self.session, asyncio.get_running_loop()
+        until = loop.time() + TRANSFER_RING_S
         if trunk.transfer == "refer":
             # not transfer_to("sip:..."): what is refused goes over the trunk, not where the call came by
             result = await session._refer(trunk.refer(to), TRANSFER_RING_S, unsaid=True)
             if result is not None:
                 return result
-        return await session.transfer_to(trunk.dial(to), timeout=TRANSFER_RING_S, caller_id=caller_id)
+        left_s = max(RING_S[0], until - loop.time())  # it may have rung already, at the far end's cost
+        return await session.transfer_to(trunk.dial(to), timeout=left_s, caller_id=caller_id)
 
     async def _attach_pending(self) -> None:
         async with self._changing:
