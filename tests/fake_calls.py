@@ -166,7 +166,7 @@ class FakeAri:
             raise missing(f"/channels/{channel_id}/{path}")
         return self.channels_there[channel_id]
 
-    def _channels_answer(self, channel_id: str) -> None:
+    def _channels_answer(self, channel_id: str, request_timeout_s: float | None = None) -> None:
         channel = self._there(channel_id, "answer")
         channel.state = "Up"
         self.tell(ChannelStateChange(channel=channel))

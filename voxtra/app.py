@@ -20,7 +20,7 @@ from voxtra._checks import checked
 from voxtra.agent.pipeline import SpeechSetup
 from voxtra.ari import ARIClient, ARIListener, ConnectionState
 from voxtra.ari.listener import server_tls
-from voxtra.calls.dial import endpoint_of
+from voxtra.calls.dial import check_timeout, endpoint_of
 from voxtra.calls.fetch import SoundFetcher
 from voxtra.calls.switchboard import Switchboard
 from voxtra.config import VoxtraConfig
@@ -563,9 +563,7 @@ class VoxtraApp(Registrations):
         checked("endpoint", endpoint, (str,), "text, like 'PJSIP/alice'")
         checked("caller_id", caller_id, (str,), "text, like '4711' or 'Acme <4711>'")
         checked("variables", variables, (Mapping, type(None)), "names and values, like {'LANG': 'en'}")
-        checked("timeout", timeout, (int, float), "seconds, more than 0")
-        if not timeout > 0:
-            raise ConfigurationError(f"timeout={timeout!r}: should be seconds, more than 0")
+        check_timeout(timeout)
         shared = self._shared
         if shared is None or not shared.ari.ready:
             raise NotConnectedError("the app is not connected to Asterisk: no call can be placed")
@@ -587,8 +585,9 @@ class VoxtraApp(Registrations):
 
 def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:
     for name, value in (headers or {}).items():
-        if not re.fullmatch(r"[A-Za-z0-9!%*_+`'~.-]+", name) or re.search(r"[\x00-\x1f]", value):
-            raise ConfigurationError(f"SIP header {name!r}: {value!r} can't be sent")
+        fits = re.fullmatch(r"[A-Za-z0-9!%*_+`'~.-]+", name) and isinstance(value, str)
+        if not fits or re.search(r"[\x00-\x1f]", value):
+            raise ConfigurationError(f"SIP header {name!r}: {value!r} can't be sent: text of one line can")
     return headers or {}
 
 

@@ -71,7 +71,8 @@ class Company:
             self._set_hold(False, by="us")
 
     def _set_hold(self, held: bool, *, by: str) -> None:
-        self._state = CallState.ON_HOLD if held else CallState.IN_PROGRESS
+        if self._state is not CallState.TRANSFERRING:
+            self._state = CallState.ON_HOLD if held or self._live.on_hold else CallState.IN_PROGRESS
         kind = EventType.CALL_HELD if held else EventType.CALL_RESUMED
         self._emit(VoxtraEvent(type=kind, data={"by": by}))
 

@@ -206,7 +206,8 @@ class Exchange:
 
         def done(task: asyncio.Task[None]) -> None:
             self._running.discard(task)
-            self.sessions.pop(session.id, None)
+            if self.sessions.get(session.id) is session:  # else the channel is here again
+                del self.sessions[session.id]
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("call %s ended badly", session.id, exc_info=error)
 

@@ -7,7 +7,8 @@ import functools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from voxtra.calls.dial import dial, endpoint_of
+from voxtra.calls.dial import check_timeout, dial, endpoint_of
+from voxtra.calls.dtmf import KEYS
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.transfer import TransferReason, TransferResult, reason_of
 from voxtra.errors import CallEndedError, ConfigurationError, OriginateError
@@ -77,6 +78,7 @@ class Handover(Refer):
             CallEndedError: the call was over already.
         """
         self._leg.check()
+        check_timeout(timeout)
         if endpoint.startswith(("sip:", "sips:")):
             result = await self._refer(endpoint, timeout)
             if result is not None:
@@ -160,6 +162,7 @@ class Handover(Refer):
         Raises:
             CallEndedError: the call was over already.
         """
+        check_timeout(timeout, none=0)
         if not queue.replace("-", "").replace("_", "").isalnum():
             raise ConfigurationError(f"queue {queue!r}: letters, digits, '-' and '_' only")
         await self.answer()
@@ -232,6 +235,11 @@ class Handover(Refer):
             CallEndedError: the call was over already.
         """
         self._leg.check()
+        check_timeout(timeout)
+        if accept is not None and (len(accept) != 1 or accept not in KEYS):
+            raise ConfigurationError(
+                f"accept={accept!r}: one key, like '1', or None to connect without asking"
+            )
         context = context or self._leg.channel.dialplan.context
         target = endpoint_of(endpoint, trunk=self._shared.trunk, context=context)
         await self.hold(moh_class)

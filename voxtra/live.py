@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -27,6 +27,7 @@ from voxtra.errors import (
     ARIError,
     ARITimeoutError,
     CallEndedError,
+    MediaError,
     NotConnectedError,
     ProviderError,
     TelephonyConnectionError,
@@ -432,17 +433,31 @@ class LiveCall:
 
     async def hold(self, moh_class: str) -> bool:
         """Let the far end hear music instead of us. False: it does already."""
-        channels = self.shared.ari.channels
         async with self._holding:
             if self.on_hold:
                 return False
-            await self.depart()
-            self.on_hold = True
+            await self._begin_hold(moh_class)
+            return True
+
+    async def _begin_hold(self, moh_class: str) -> None:
+        channels = self.shared.ari.channels
+        await self.depart()
+        self.on_hold = True
+        try:
             if self.media is not None:
                 await self.media.leave()
             await self.leg.do(lambda: channels.hold(channel_id=self.leg.id))
             await self.leg.do(lambda: channels.start_moh(channel_id=self.leg.id, moh_class=moh_class or None))
-            return True
+        except BaseException:
+            self.on_hold = False
+            if not self.leg.is_over:
+                gone = self.shared.switchboard.gone
+                self.shared.switchboard.chore(gone(channels.unhold(channel_id=self.leg.id)))
+                with suppress(
+                    CallEndedError, MediaError, TelephonyError
+                ):  # the first failure is the one to tell
+                    await self.come_back()
+            raise
 
     async def unhold(self) -> bool:
         """End the music and go on. False: there was none."""

@@ -59,10 +59,10 @@ class Refer(Company):
             return None
         channels = self._shared.ari.channels
         before, self._state = self._state, CallState.TRANSFERRING
-        if self._live.media is not None:
-            self._live.part()
-            await self._live.media.leave()
         try:
+            if self._live.media is not None:
+                self._live.part()
+                await self._live.media.leave()
             await self._leg.leave(lambda: channels.redirect(channel_id=self.id, endpoint=f"PJSIP/{address}"))
             await self._refer_done(timeout)
         except ARIInvalidError:
@@ -72,7 +72,8 @@ class Refer(Company):
             await self._leg.hangup()
             return TransferResult("failed", "refer", address, detail="the far end never said how it went")
         finally:
-            self._state = before
+            if self._state is CallState.TRANSFERRING:  # else it has ended
+                self._state = before
             self._leg.stay()
         if not self._leg.is_over:
             return None

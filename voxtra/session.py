@@ -95,6 +95,7 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
         self._told_end = False
         self._event_queue: asyncio.Queue[VoxtraEvent] = asyncio.Queue(MAX_EVENTS)
         self._dtmf_queue: asyncio.Queue[str] = asyncio.Queue(MAX_DIGITS_AHEAD)
+        self._keyed = asyncio.Event()
         self._collecting = 0
         self._default_recording_sink = shared.recording_sink
         self._observers: tuple[Callable[[VoxtraEvent], None], ...] = ()
@@ -450,6 +451,7 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
             if self._dtmf_queue.full():
                 self._dtmf_queue.get_nowait()
             self._dtmf_queue.put_nowait(digit)
+            self._keyed.set()
             if voice is not None:
                 voice.interrupt()
         for callback in self._on_dtmf:

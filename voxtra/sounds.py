@@ -40,8 +40,10 @@ class Sounds:
     _loop: asyncio.AbstractEventLoop
     _prompts: Prompts
     _dtmf_queue: asyncio.Queue[str]
+    _keyed: asyncio.Event
+    """Set when a key has come into the queue."""
     _collecting: int
-    """How many wait for keys."""
+    """How many wait for keys, or play what a key interrupts."""
     _out: AudioOut | None
     _answered_at: float | None
     id: str
@@ -79,15 +81,18 @@ class Sounds:
             ConfigurationError: it is nothing that Asterisk plays.
             CallEndedError: the call was over already.
         """
+        _check_interrupt(interrupt_by)
         await self._alive()
         try:
             await self._ready()
         except CallEndedError:
-            return PlayResult("hangup", (str(filename),))
-        async with self._cut_in(interrupt_by):
+            return PlayResult("hangup", tuple(media_uris(filename)))
+        async with self._keys_asked_for(interrupt_by), self._cut_in(interrupt_by):
             if self._key_waits(interrupt_by):
                 return PlayResult("interrupted", tuple(media_uris(filename)))
             async with self._live.prompting():
+                if self._key_waits(interrupt_by):  # a recorder takes its time to make ready
+                    return PlayResult("interrupted", tuple(media_uris(filename)))
                 return await self._prompts.play(filename, lang=lang)
 
     def _key_waits(self, by: InterruptBy) -> bool:
@@ -95,10 +100,18 @@ class Sounds:
         return by in ("dtmf", "any") and not self._dtmf_queue.empty()
 
     @contextlib.asynccontextmanager
+    async def _keys_asked_for(self, by: InterruptBy) -> AsyncIterator[None]:
+        """While inside, a key is for the next ``listen_dtmf``: no turn of a conversation."""
+        asked = by in ("dtmf", "any")
+        self._collecting += asked
+        try:
+            yield
+        finally:
+            self._collecting -= asked
+
+    @contextlib.asynccontextmanager
     async def _cut_in(self, by: InterruptBy) -> AsyncIterator[None]:
         """While inside, a key or the caller's voice stops what plays."""
-        if by not in get_args(InterruptBy):
-            raise ConfigurationError(f"interrupt_by={by!r}: 'dtmf', 'speech', 'any' or ''")
         kinds: tuple[type[Event], ...] = ()
         if by in ("dtmf", "any"):
             kinds += (ChannelDtmfReceived,)
@@ -138,6 +151,7 @@ class Sounds:
             ConfigurationError: the URL can't be.
             CallEndedError: the call was over already.
         """
+        _check_interrupt(interrupt_by)
         await self._alive()
         try:
             await self._ready()
@@ -154,7 +168,8 @@ class Sounds:
 
         off = self._leg.on_event(take)
         try:
-            async with self._cut_in("speech" if interrupt_by in ("speech", "any") else ""):
+            speech: InterruptBy = "speech" if interrupt_by in ("speech", "any") else ""
+            async with self._keys_asked_for(interrupt_by), self._cut_in(speech):
                 if self._key_waits(interrupt_by):
                     return PlayResult("interrupted", (url,))
                 return PlayResult(await self._play_pcm(line, pcm, stopped), (url,))
@@ -266,20 +281,27 @@ class Sounds:
 
     async def _collect(self, collector: DigitCollector) -> Digits | None:
         while collector.result is None:
-            getting = asyncio.ensure_future(self._dtmf_queue.get())
-            left = None if collector.deadline is None else collector.deadline - self._loop.time()
-            try:
-                await first_of(getting, self._leg.ended, timeout=None if left is None else max(0.0, left))
-                if getting.done():
-                    collector.push(getting.result(), self._loop.time())
-                elif self._leg.is_over:
-                    collector.hang_up()
-                else:
-                    collector.expire()
-            finally:
-                getting.cancel()
+            if self._dtmf_queue.empty() and not self._leg.is_over:
+                await self._key_comes(collector.deadline)
+            now = self._loop.time()
+            if not self._dtmf_queue.empty():
+                collector.push(self._dtmf_queue.get_nowait(), now)
+            elif self._leg.is_over:
+                collector.hang_up()
+            elif collector.deadline is not None and now >= collector.deadline:
+                collector.expire()
         result = collector.result
         return result if result or result.reason == "terminator" else None
+
+    async def _key_comes(self, deadline: float | None) -> None:
+        """Wait until there is a key, the call has ended, or it is ``deadline``. The key stays for who can take it."""
+        self._keyed.clear()
+        key = asyncio.ensure_future(self._keyed.wait())
+        try:
+            left = None if deadline is None else max(0.0, deadline - self._loop.time())
+            await first_of(key, self._leg.ended, timeout=left)
+        finally:
+            key.cancel()
 
     async def send_dtmf(self, dtmf: str, *, duration_ms: int = 100, between_ms: int = 100) -> None:
         """Press keys towards the far end; returns when the last one was sent, or the call ended.
@@ -388,3 +410,8 @@ class Sounds:
         status, cause = (*away.returned.result().args[1:], "", "")[:2]
         known: dict[str, Answerer] = {"HUMAN": "human", "MACHINE": "machine"}
         return AnswerResult(known.get(status, "unsure"), delay, cause or status)
+
+
+def _check_interrupt(by: object) -> None:
+    if by not in get_args(InterruptBy):
+        raise ConfigurationError(f"interrupt_by={by!r}: 'dtmf', 'speech', 'any' or ''")

@@ -22,6 +22,7 @@ from voxtra.errors import (
 
 ANSWER_GRACE_S = 5.0
 """How much longer than its ring timeout an outbound call is waited for."""
+MAX_RING_S = 86_400.0
 _EXTENSION = re.compile(r"[0-9A-Za-z*#._-]{1,64}")
 
 
@@ -54,6 +55,14 @@ def endpoint_of(target: str, *, trunk: TrunkConfig | None = None, context: str =
         )
     # /n keeps the Local channel where it is: optimised away, it would be a hang-up to us
     return f"Local/{target}@{context}/n"
+
+
+def check_timeout(timeout: float, *, none: float | None = None) -> None:
+    """Raise ConfigurationError when it is no number of seconds above 0, nor ``none``, which stands for no limit."""
+    if timeout is none or timeout == none:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < MAX_RING_S:
+        raise ConfigurationError(f"timeout={timeout!r}: seconds, more than 0 and less than a day")
 
 
 async def dial(

@@ -280,6 +280,8 @@ class Leg:
                 self._leaving = False
                 away, self._away = self._away, None
                 away.returned.set_result(event)
+            case StasisStart() if self.ended.done() and self.ended.result().reason == "left":
+                self._off()  # it is back for a new stay, which is a new call
             case ChannelVarset(variable="BRIDGEPEER", value=peer) if peer and self._away is not None:
                 # ChannelEnteredBridge is told to those alone who are subscribed to the bridge
                 self._away.connect(peer)

@@ -120,6 +120,8 @@ class Prompts:
                     channel_id=self._leg.id, playback_id=playback_id, media=[uri], lang=lang or None
                 )
             )
+            if self._is_stopped(playback_id):  # asked before Asterisk knew of it
+                await self._switchboard.gone(self._ari.playbacks.stop(playback_id=playback_id))
             return await self._heard(playback_id, finished, f"{uri}{place}")
         except CallEndedError:
             if finished.done() or self._leg.is_over:

@@ -120,8 +120,10 @@ class Switchboard:
             found = args[channel.id]
             if found is not None:
                 event = StasisStart(application=app, args=found, channel=channel)
-                mailbox = self._mailboxes.get(f"channel:{channel.id}", self._arrival)
-                mailbox(event)
+                if (mailbox := self._mailboxes.get(f"channel:{channel.id}")) is not None:
+                    mailbox(event)
+                if not self.knows(channel.id):
+                    self._arrival(event)
         for bridge in snapshot.bridges:
             if bridge.name == self.bridge_name and f"bridge:{bridge.id}" not in self._mailboxes:
                 self.chore(self._drop_bridge(bridge.id))

@@ -1,0 +1,270 @@
+"""Verbs of a call that something comes between: a key, a failure of Asterisk's, a cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fake_app import running
+from fake_calls import breathe
+
+from voxtra import CallSession, CallState
+from voxtra.agent.agent import Agent
+from voxtra.agent.tools import tool
+from voxtra.ari import ChannelDestroyed, StasisEnd
+from voxtra.errors import ARIServerError, ConfigurationError
+from voxtra.testing import FakeCall, ScriptedLLM, run_call
+from voxtra.testing import tool as calls
+
+Patch = pytest.MonkeyPatch
+REFUSED = ARIServerError("POST", "/there", 500, "Allocation failed")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("voxtra.live.HANDLER_GRACE_S", 0.05)
+    monkeypatch.setattr("voxtra.session.ASKED_AGAIN_S", 0.002)
+    monkeypatch.setattr("voxtra.exchange.FORCE_S", 0.3)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(2):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+# ---- keys
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+async def test_a_key_is_not_lost_with_who_waited_for_it(monkeypatch: Patch, turns: int) -> None:
+    """The wait for it may be cancelled in the very moment it comes: a race of ``listen`` and ``listen_dtmf``."""
+    got: list[Any] = []
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        waiting = asyncio.ensure_future(call.listen_dtmf())
+        await breathe()
+        world.ari.press("caller", "12")
+        await breathe(turns)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        got.append(None if waiting.cancelled() else str(waiting.result()))
+        got.append(await call.listen_dtmf(max_digits=2, timeout=0.05, inter_digit_timeout=0.05))
+
+    async with running(monkeypatch, handler) as world:
+        world.call()
+        await world.over()
+    assert (got[0] or "") + (got[1] or "") == "12"
+
+
+async def test_a_key_while_the_recorder_makes_ready_for_the_prompt(monkeypatch: Patch) -> None:
+    """Between the look for keys that wait and the playback there is time, when the call is recorded."""
+    results: list[Any] = []
+
+    class Slow:
+        async def depart(self) -> None:
+            world.ari.press("caller", "7")
+            await breathe()
+
+        def back(self) -> None: ...
+
+        def attach(self, line: Any) -> None: ...
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        call._live.follower = Slow()
+        results.append((await call.play_file("menu", interrupt_by="dtmf")).reason)
+        results.append(await call.listen_dtmf())
+        call._live.follower = None
+
+    async with running(monkeypatch, handler) as world:
+        world.call()
+        await until(lambda: len(results) == 2)
+        await world.over()
+    assert results == ["interrupted", "7"]
+    assert "channels.play_with_id" not in world.ari.names()
+
+
+@pytest.mark.parametrize("verb", ["play_file", "play_url"])
+def test_a_key_that_interrupts_a_tools_prompt_is_for_its_listen_dtmf(monkeypatch: Patch, verb: str) -> None:
+    """And no turn of the conversation, as every other key is."""
+
+    @tool
+    async def menu(call: CallSession) -> str:
+        """Ask which department."""
+        if verb == "play_file":
+            played = await call.play_file(["menu"] * 20, interrupt_by="dtmf")
+        else:
+
+            async def fetch(url: str, rate: int) -> bytes:
+                return bytes(rate * 2 * 20)
+
+            monkeypatch.setattr(call._shared.sounds, "fetch", fetch)
+            played = await call.play_url("http://example.com/menu.wav", interrupt_by="dtmf")
+        return f"{played.reason} {await call.listen_dtmf(timeout=1)}"
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        await call.converse(Agent(tools=[menu]))
+
+    async def caller(call: FakeCall) -> None:
+        await call.says("I want a person.")
+        await asyncio.sleep(3)
+        await call.presses("4")
+        await call.hears("Done")
+        await call.hangs_up()
+
+    result = run_call(handler, caller, llm=ScriptedLLM([calls("menu"), "Done."]))
+    assert [m["content"] for m in result.history if m["role"] == "tool"] == ["interrupted 4"]
+    assert [m["content"] for m in result.history if m["role"] == "user"] == ["I want a person."]
+
+
+# ---- hold
+
+
+@pytest.mark.parametrize("flaw", ["channels.hold", "channels.start_moh"])
+async def test_a_hold_that_fails_is_none(monkeypatch: Patch, flaw: str) -> None:
+    seen: list[Any] = []
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        line = await call.open_line()
+        with pytest.raises(ARIServerError):
+            await call.hold()
+        seen.append((call.state, (await call.open_line()).paused, call._live._away, line.closed.done()))
+        del world.ari.answers[flaw]
+        await call.hold()
+        seen.append(call.state)
+
+    async with running(monkeypatch, handler) as world:
+        world.ari.answers[flaw] = REFUSED
+        world.call()
+        await world.over()
+    assert seen == [(CallState.IN_PROGRESS, False, False, False), CallState.ON_HOLD]
+
+
+async def test_our_hold_stays_when_the_far_end_ends_its_own(monkeypatch: Patch) -> None:
+    from voxtra.ari.events import ChannelHold, ChannelUnhold
+
+    states: list[Any] = []
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        await call.hold()
+        channel = world.ari.channels_there["caller"]
+        world.ari.tell(ChannelHold(channel=channel))
+        world.ari.tell(ChannelUnhold(channel=channel))
+        states.append(call.state)
+        await call.unhold()
+        states.append(call.state)
+
+    async with running(monkeypatch, handler) as world:
+        world.call()
+        await world.over()
+    assert states == [CallState.ON_HOLD, CallState.IN_PROGRESS]
+
+
+async def test_a_queue_that_cannot_be_gone_to(monkeypatch: Patch) -> None:
+    seen: list[Any] = []
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        line = await call.open_line()
+        await call.hold()
+        with pytest.raises(ARIServerError):
+            await call.transfer_to_queue("support")
+        await breathe()
+        seen.append((call.state, line.paused, call._live._away))
+
+    async with running(monkeypatch, handler) as world:
+        world.ari.answers["channels.continue_in_dialplan"] = REFUSED
+        world.call()
+        await world.over()
+    assert seen == [(CallState.IN_PROGRESS, False, False)]
+
+
+# ---- REFER
+
+
+async def test_a_call_that_went_elsewhere_stays_completed(monkeypatch: Patch) -> None:
+    results: list[Any] = []
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        results.append((await call.transfer_to("sip:bob@example.com")).reason)
+
+    def redirect(channel_id: str, endpoint: str) -> None:
+        channel = world.ari.channels_there.pop(channel_id)
+        world.ari.tell(StasisEnd(channel=channel))
+        world.ari.tell(ChannelDestroyed(channel=channel, cause=16, cause_txt="Normal Clearing"))
+
+    async with running(monkeypatch, handler) as world:
+        from voxtra.ari.models import Variable
+
+        world.ari.answers["channels.get_channel_var"] = Variable(value="INVITE, REFER")
+        world.ari.answers["channels.redirect"] = redirect
+        session = world.call()
+        await world.over()
+    assert results == ["completed"]
+    assert session.state is CallState.COMPLETED
+
+
+async def test_a_call_that_comes_again_while_its_first_stay_winds_up(monkeypatch: Patch) -> None:
+    """Sent on in the dialplan, which sends it back at once: it is a new call, not nobody's."""
+    calls: list[CallSession] = []
+
+    async def handler(call: CallSession) -> None:
+        calls.append(call)
+        await call.answer()
+        if len(calls) == 1:
+
+            @call.on_hangup
+            async def slow() -> None:
+                await until(lambda: len(calls) == 2)
+
+            await world.ari.channels.continue_in_dialplan(channel_id=call.id)
+            world.ari.arrive("caller", state="Up")
+        else:
+            await call.listen_dtmf(timeout=None)
+
+    async with running(monkeypatch, handler) as world:
+        world.call()
+        await until(lambda: len(calls) == 2)
+        await asyncio.sleep(0.1)
+        assert world.app.active_sessions == [calls[1]]
+        world.ari.hang_up("caller")
+        await world.over()
+
+
+# ---- arguments
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda call: call.play_url("http://example.com/a.wav", interrupt_by="key"),
+        lambda call: call.transfer_to("PJSIP/bob", timeout=0),
+        lambda call: call.transfer_to("PJSIP/bob", timeout="30"),
+        lambda call: call.transfer_to("PJSIP/bob", timeout=float("inf")),
+        lambda call: call.transfer_warm("PJSIP/bob", timeout=-1),
+        lambda call: call.transfer_warm("PJSIP/bob", accept="yes"),
+        lambda call: call.transfer_to_queue("support", timeout=-1),
+    ],
+)
+async def test_arguments_that_cannot_be(monkeypatch: Patch, verb: Callable[[CallSession], Any]) -> None:
+    said: list[str] = []
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        try:
+            await verb(call)
+        except ConfigurationError as error:
+            said.append(str(error))
+
+    async with running(monkeypatch, handler) as world:
+        world.call()
+        await world.over()
+    assert len(said) == 1
