@@ -21,6 +21,11 @@ log = logging.getLogger("voxtra.call")
 
 _KEPT = ("call.", "media.", "session.", "recording.")
 """Beginnings of the types of event that say nothing of what was said or keyed."""
+_BEGINNING = {
+    EventType.AGENT_SPEECH_ENDED: EventType.AGENT_SPEECH_STARTED,
+    EventType.AGENT_RESPONSE: EventType.AGENT_THINKING,
+}
+"""What is told at its end with all its words → the event of its beginning."""
 WITHHELD = "withheld: the recording is paused"
 
 
@@ -36,6 +41,7 @@ class Recorded:
     _default_recording_sink: RecordingSink | None
     _dtmf_queue: asyncio.Queue[str]
     _ended_at: float | None
+    _begun_in_pause: frozenset[EventType | None] = frozenset()
     id: str
 
     if TYPE_CHECKING:
@@ -154,7 +160,15 @@ class Recorded:
 
     def _withheld(self, event: VoxtraEvent) -> bool:
         """Whether nobody may be told of this event; takes out of it what nobody may be told."""
-        if not self._live.private or event.type.startswith(_KEPT):
+        private = self._live.private
+        begin = _BEGINNING.get(event.type)
+        begun_in_pause = begin in self._begun_in_pause
+        self._begun_in_pause -= {event.type, begin}
+        if private and event.type in _BEGINNING.values():
+            self._begun_in_pause |= {event.type}
+        if not private:
+            return begun_in_pause
+        if event.type.startswith(_KEPT):
             return False
         if isinstance(event, ErrorEvent):
             event.message = WITHHELD

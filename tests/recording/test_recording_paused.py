@@ -108,3 +108,29 @@ def test_a_card_number_is_nowhere_but_with_the_handler(tmp_path, caplog):
 
 async def _collect(where: list[str], digit: str) -> None:
     where.append(digit)
+
+
+def test_what_was_begun_in_a_pause_is_not_told_after_it(tmp_path):
+    """The handler reads the number back, and resumes while it is still being said."""
+    app = VoxtraApp(tts="local", vad="local", call_records=str(tmp_path))
+    events = []
+    app.on()(events.append)
+
+    @app.default()
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        await call.record_pause()
+        saying = asyncio.ensure_future(call.say(f"You keyed {CARD}. That is all there is to it."))
+        await asyncio.sleep(1)
+        await call.record_resume()
+        await saying
+        await call.say("Good bye.")
+
+    async def caller(call: FakeCall) -> None:
+        await call.hears("Good bye", timeout=40)
+        await call.ended(timeout=40)
+
+    run_call(app, caller)
+    assert CARD not in repr([asdict(event) for event in events])
+    assert CARD not in written(tmp_path)
+    assert "Good bye." in written(tmp_path)
