@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from voxtra import CallSession, VoxtraApp
-from voxtra.agent.agent import Agent, end_call, handoff, transfer
+from voxtra.agent.agent import Agent, end_call, handoff, hold, transfer
 from voxtra.agent.conversation import ConversationResult
 from voxtra.agent.tools import tool
 from voxtra.errors import LLMError
@@ -31,6 +31,18 @@ def converse(
     result = run_call(app, caller)
     assert model.live == 0
     return result, results[0]
+
+
+def test_a_tool_has_the_time_that_is_its_own() -> None:
+    async def caller(call: FakeCall) -> None:
+        await call.says("Can you hold the line?")
+        began = call.now
+        await call.hears("back again", timeout=200)
+        assert 100 < call.now - began < 110
+        await call.hangs_up()
+
+    model = ScriptedRealtime([["Surely.", calls("put_on_hold", seconds=100)], "I am back again."])
+    converse(Agent(tools=[hold(longest_s=120)]), caller, model)
 
 
 def test_greets_answers_and_hangs_up() -> None:

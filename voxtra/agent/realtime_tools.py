@@ -16,15 +16,14 @@ from voxtra.types import JSON
 log = logging.getLogger("voxtra.agent")
 
 OnTool: TypeAlias = Callable[[ToolCall], Awaitable[str | None]]
-"""Runs a tool; returns what the model is told. None: it is told "Done." and is not asked to speak."""
+"""Runs a tool, within a time of its own; returns what the model is told. None: it is told "Done." and is not asked to
+speak."""
 
 
 class Unsaid(str):
     """What a model is told of a tool without being asked to speak of it."""
 
 
-TOOL_S = 60.0
-"""How long a tool may take, s; tools of voxtra have shorter limits of their own."""
 ENDING_S = 2.5
 """How long a tool may take to end when it is cancelled."""
 DONE = "Done."
@@ -63,10 +62,7 @@ class ToolRuns:
         if self._on_tool is None:
             return f"There is no tool {call.name!r}."
         try:
-            async with asyncio.timeout(TOOL_S):
-                return await self._on_tool(call)
-        except TimeoutError:
-            return f"{call.name} gave no result within {TOOL_S:g} seconds."
+            return await self._on_tool(call)
         except Exception as error:
             log.exception("the tool %s failed", call.name)
             return f"{call.name} failed: {error}"
