@@ -98,7 +98,8 @@ class ApiConfig(Settings):
         keys: file of the keys, made by ``voxtra keys``.
         relay: whether programs and browsers may take part in the sound of calls.
         relay_port: TCP and UDP port of that, 0 = a free one.
-        relay_host: name or address by which others reach it; none = ``host``.
+        relay_host: name or address by which others reach it; none = ``host``, or where that is all addresses the
+            one by which the API was asked.
         relay_key: file of the key that its tokens are signed with; made where there is none.
         org: whose calls are that come in by no trunk's number; none = they are not told of.
         origins: whose pages may use the API from a browser: ``https://desk.example.com``; none = nobody's.

@@ -175,13 +175,15 @@ class Api:
             raise ConfigurationError(f"api.relay_port: {error}") from error
         self._relay = relay
 
-        def grant(org: str, sid: str, role: Role) -> BridgeGrant:
+        def grant(org: str, sid: str, role: Role, asked_at: str) -> BridgeGrant:
             token, until = keys.sign(org, sid, role=role)
+            anywhere = settings.host in ("0.0.0.0", "::")  # which is nobody's address
+            host = settings.relay_host or (asked_at if anywhere and asked_at else None)
             return BridgeGrant(
                 token=token,
                 expires_at=until,
-                quic=_at(relay.quic_url, settings.relay_host),
-                websocket=_at(relay.websocket_url, settings.relay_host) or "",
+                quic=_at(relay.quic_url, host),
+                websocket=_at(relay.websocket_url, host) or "",
                 fingerprints=relay.fingerprints,
             )
 

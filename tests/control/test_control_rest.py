@@ -58,6 +58,28 @@ async def test_a_call_by_rest(serve: Serve) -> None:
         assert len(app.active_sessions) == before
 
 
+@pytest.mark.parametrize(("asked_at", "told", "settings"), [
+    ("engine.example.com:8080", "engine.example.com", {}),
+    ("[2001:db8::1]", "[2001:db8::1]", {}),
+    ("engine.example.com", "relay.example.com", {"relay_host": "relay.example.com"}),
+    ("x/../y", "0.0.0.0", {}),
+])  # fmt: skip
+async def test_where_the_sound_is_when_the_api_listens_everywhere(
+    serve: Serve, asked_at: str, told: str, settings: dict[str, str]
+) -> None:
+    async with serve(host="0.0.0.0", insecure=True, **settings) as (app, client):
+        sid = (await client.originate())["sid"]
+        port = app.api.relay.quic_url.rpartition(":")[2]  # type: ignore[union-attr]
+        for path, body in (
+            (f"/v1/calls/{sid}/token", {}),
+            ("/trpc/voice.audioBridge.token", {"orgId": ORG, "sid": sid}),
+        ):
+            reply = await client.ask("POST", path, json=body, headers={"Host": asked_at})
+            grant = reply.body if reply.status == 201 else reply.data
+            assert grant["websocket"] == f"ws://{told}:{port}"
+            assert grant["quic"] == f"https://{told}:{port}"
+
+
 async def test_pages_and_filters(serve: Serve) -> None:
     async with serve(callee=FakeEndpoint("busy", rings=0.01)) as (_, client):
         sids = [(await client.originate())["sid"] for _ in range(5)]

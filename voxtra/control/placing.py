@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -13,8 +14,8 @@ from voxtra.control.gate import Denied
 from voxtra.control.idempotency import Idempotency
 from voxtra.wire import BridgeGrant, Originate, Role
 
-Grant: TypeAlias = Callable[[str, str, Role], BridgeGrant]
-"""Makes what lets somebody at the sound of an organisation's call, in one role."""
+Grant: TypeAlias = Callable[[str, str, Role, str], BridgeGrant]
+"""Makes what lets somebody at the sound of an organisation's call, in one role; last, the host where they asked."""
 
 
 async def place(
@@ -34,10 +35,18 @@ async def place(
     return desk.get(order.org_id, sid), made
 
 
-def grant_for(desk: CallDesk, grant: Grant | None, org: str, sid: str, role: Role) -> BridgeGrant:
+def grant_for(
+    desk: CallDesk, grant: Grant | None, request: web.Request, org: str, sid: str, role: Role
+) -> BridgeGrant:
     """An audio token for a call that lives. ``grant``: None where there is no relay. Raises Denied."""
     if desk.get(org, sid).is_over:
         raise Denied(f"sid = {sid!r}: the call has ended", "GONE", field="sid")
     if grant is None:
         raise Denied("this server has no audio relay", "SERVICE_UNAVAILABLE")
-    return grant(org, sid, role)
+    return grant(org, sid, role, asked_at(request))
+
+
+def asked_at(request: web.Request) -> str:
+    """The host that a request was sent to, as its sender names it; "" where that is no name and no address."""
+    named = re.fullmatch(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?", request.host)
+    return named[1].strip("[]") if named else ""

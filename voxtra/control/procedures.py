@@ -58,7 +58,6 @@ class Procedures:
             "voice.calls.hangup": self._hangup,
             "voice.agents.attach": self._attach,
             "voice.agents.detach": self._detach,
-            "voice.audioBridge.token": self._token,
         }
 
     def add(self, router: web.UrlDispatcher) -> None:
@@ -85,6 +84,8 @@ class Procedures:
         if isinstance(asked, Originate):
             call, _ = await place(self._desk, self._once, request, asked)
             answer: Wire | None = call.row()
+        elif isinstance(asked, BridgeToken):
+            answer = grant_for(self._desk, self._grant, request, asked.org_id, asked.sid, asked.role)
         else:
             answer = await self._do[name](asked)
         return web.json_response({"result": {"data": None if answer is None else answer.to_wire()}})
@@ -103,6 +104,3 @@ class Procedures:
 
     async def _detach(self, asked: Detach) -> None:
         await self._desk.detach(asked.org_id, asked.sid)
-
-    async def _token(self, asked: BridgeToken) -> Wire:
-        return grant_for(self._desk, self._grant, asked.org_id, asked.sid, asked.role)

@@ -120,7 +120,9 @@ class CallRoutes:
 
     async def _token(self, asked: Asked) -> web.Response:
         role = cast("TokenFor", asked.body).role
-        return answered(grant_for(self._desk, self._grant, asked.org, asked.path("sid"), role), 201)
+        return answered(
+            grant_for(self._desk, self._grant, asked.request, asked.org, asked.path("sid"), role), 201
+        )
 
     async def _events(self, asked: Asked) -> web.StreamResponse:
         log = self._desk.get(asked.org, asked.path("sid")).log
