@@ -17,6 +17,7 @@ from voxtra.ari import ChannelDestroyed, StasisEnd
 from voxtra.errors import ARIServerError, ConfigurationError
 from voxtra.testing import FakeCall, ScriptedLLM, run_call
 from voxtra.testing import tool as calls
+from voxtra.testing.fake_speech import FakeTTS
 
 Patch = pytest.MonkeyPatch
 REFUSED = ARIServerError("POST", "/there", 500, "Allocation failed")
@@ -184,6 +185,27 @@ async def test_a_queue_that_cannot_be_gone_to(monkeypatch: Patch) -> None:
         world.call()
         await world.over()
     assert seen == [(CallState.IN_PROGRESS, False, False)]
+
+
+async def test_what_is_said_when_the_call_moves_does_not_open_the_line(monkeypatch: Patch) -> None:
+    """The cut ends in a flush, which ends a pause: what is played to nobody would count as heard."""
+    seen: list[Any] = []
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        saying = asyncio.ensure_future(call.say("one two three four five six"))
+        await until(lambda: world.transport.lines and world.transport.lines[0].queued)
+        await call.hold()
+        seen.append((await saying).reason)
+        await breathe()
+        seen.append(world.transport.lines[0].paused)
+        await call.unhold()
+        seen.append(world.transport.lines[0].paused)
+
+    async with running(monkeypatch, handler, tts=FakeTTS()) as world:
+        world.call()
+        await world.over()
+    assert seen == ["interrupted", True, False]
 
 
 # ---- REFER

@@ -21,8 +21,8 @@ OPEN_S = 5.0
 class CallMedia:
     """The line of one leg. ``open`` prepares it while the call rings; ``join`` lets sound through.
 
-    Sound that is played before ``join`` is lost though Asterisk reports it as heard: so the line is
-    paused until then, and what was queued meanwhile is heard from its first sample.
+    Sound that is played while the call is not in the bridge is lost though Asterisk reports it as heard: so the
+    line is paused until then, and what was queued meanwhile is heard from its first sample.
     """
 
     def __init__(self, ari: ARIClient, switchboard: Switchboard, leg: Leg, line: Line, media: Leg) -> None:
@@ -36,6 +36,7 @@ class CallMedia:
         self._off_bridge = switchboard.register(f"bridge:{self._bridge_id}", lambda event: None)
         self.joined = False
         self.line = line
+        line.observe(self)
 
     @classmethod
     async def open(
@@ -87,6 +88,20 @@ class CallMedia:
         if self.joined:
             self.joined = False
             self.line.pause()
+
+    def flushed(self, heard: int) -> None:
+        """Of the line: a flush ends a pause, the cut that comes with a hold or a transfer does say."""
+        if not self.joined:
+            self.line.pause()
+
+    def played(self, pcm: bytes) -> None:
+        """Of the line, and of no concern here."""
+
+    def paused(self) -> None:
+        """Of the line, and of no concern here."""
+
+    def resumed(self) -> None:
+        """Of the line, and of no concern here."""
 
     async def leave(self) -> None:
         """Take the call out of the bridge, if it is in."""
