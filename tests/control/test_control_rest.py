@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,19 @@ async def test_the_stream_of_a_call(serve: Serve) -> None:
         assert (await client.ask("GET", f"/v1/calls/{sid}/events", key="other")).status == 404
 
 
+async def test_a_day_after_its_end_a_call_is_forgotten_though_no_other_came(serve: Serve) -> None:
+    async with serve(callee=FakeEndpoint("busy", rings=0.01)) as (app, client):
+        sid = (await client.originate())["sid"]
+        await client.until(sid, "failed")
+        call = app.api.desk.get(ORG, sid)  # type: ignore[union-attr]
+        async with asyncio.timeout(5):
+            while app.api.desk._busy:  # type: ignore[union-attr]
+                await asyncio.sleep(0.01)
+        call.ended_at = datetime.now(UTC) - timedelta(hours=24)
+        assert (await client.ask("GET", "/v1/calls")).body["calls"] == []
+        assert (await client.ask("GET", f"/v1/calls/{sid}")).status == 404
+
+
 async def test_of_calls_that_ended_long_ago_the_statuses_are_kept(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,8 +332,6 @@ async def test_https_with_a_certificate_of_ones_own(serve: Serve, tmp_path: Path
 
 
 def certificate(folder: Path) -> tuple[str, str]:
-    from datetime import UTC, datetime, timedelta
-
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -380,8 +392,6 @@ async def test_inbound_calls_are_the_organisations_that_the_trunk_or_route_says(
 
 
 def test_an_event_as_text() -> None:
-    from datetime import UTC, datetime
-
     from voxtra.wire import CallEvent
 
     event = CallEvent(

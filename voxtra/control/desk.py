@@ -87,6 +87,7 @@ class CallDesk:
 
     def get(self, org: str, sid: str) -> Call:
         """A call of ``org``, over or not. Raises Denied (NOT_FOUND), whoever else may have it."""
+        self._forget()
         call = self._calls.get(sid)
         if call is None or call.org != org:
             raise Denied(f"sid = {sid!r}: there is no such call", "NOT_FOUND", field="sid")
@@ -99,6 +100,7 @@ class CallDesk:
 
     def calls(self, org: str) -> list[Call]:
         """All calls of ``org`` that are known, the newest first."""
+        self._forget()
         return [call for call in reversed(self._calls.values()) if call.org == org]
 
     # ---- doing
