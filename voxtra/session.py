@@ -448,14 +448,17 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
         if voice is not None and self._keys_are_turns and not voice.deaf:
             voice.key(digit)
         else:
-            if self._dtmf_queue.full():
-                self._dtmf_queue.get_nowait()
-            self._dtmf_queue.put_nowait(digit)
-            self._keyed.set()
+            self._keep_key(digit)
             if voice is not None:
                 voice.interrupt()
         for callback in self._on_dtmf:
             self._live.spawn(_call(callback, digit), "on_dtmf")
+
+    def _keep_key(self, digit: str) -> None:
+        if self._dtmf_queue.full():
+            self._dtmf_queue.get_nowait()
+        self._dtmf_queue.put_nowait(digit)
+        self._keyed.set()
 
     @property
     def _keys_are_turns(self) -> bool:

@@ -56,6 +56,9 @@ class Sounds:
         async def _alive(self) -> None:
             """See CallSession."""
 
+        def _keep_key(self, digit: str) -> None:
+            """See CallSession."""
+
         def observe(self, callback: Callable[[VoxtraEvent], None]) -> Callable[[], None]:
             """See CallSession."""
 
@@ -274,6 +277,9 @@ class Sounds:
             now=self._loop.time(),
         )
         self._collecting += 1
+        if self._live.voice is not None:  # who cuts in on "key in your PIN" has begun with it
+            for key in self._live.voice.give_up_keys():
+                self._keep_key(key)
         try:
             return await self._collect(collector)
         finally:

@@ -212,6 +212,30 @@ def test_an_agent_that_keys_cut_off_goes_on_after_a_pause_of_the_recording() -> 
 
 
 @ENGINES
+def test_keys_that_cut_in_on_a_tools_own_prompt_are_the_tools(engine: str) -> None:
+    got: list[str] = []
+
+    @tool
+    async def pin(call: CallSession) -> str:
+        """Ask for the PIN."""
+        await call.say("Now key in the four digits of your PIN, all of them, one after the other.")
+        got.append(str(await call.listen_dtmf(max_digits=4)))
+        return "right"
+
+    async def caller(call: FakeCall) -> None:
+        await call.says("Let me in.")
+        await call.hears("Now key in")
+        await call.presses("4711")
+        await call.hears("Welcome back")
+        await call.silence(5)
+        await call.hangs_up()
+
+    result = converse(engine, Agent(tools=[pin]), caller, [[calls("pin")], "Welcome back."])
+    assert got == ["4711"]
+    assert told(result) == ["Let me in."]
+
+
+@ENGINES
 def test_a_tool_that_waits_for_keys_gets_them(engine: str) -> None:
     got: list[str] = []
 

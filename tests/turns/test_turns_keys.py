@@ -170,6 +170,18 @@ def test_stop_tells_that_the_agent_was_cut_off_for_keys():
     assert feed.stop()[-1] == TurnDropped("stopped", True)
 
 
+def test_keys_that_are_given_up_are_no_turn():
+    feed = Feed()
+    feed.agent(True)
+    feed.keys("12")
+    assert feed.machine.give_up_keys() == "12"
+    assert not feed.machine.speaking
+    assert feed.silence(5000) == []
+    (turn,) = feed.keys("3") + feed.silence(2000)
+    assert (turn.keys, turn.interrupted) == ("3", False)
+    assert feed.machine.give_up_keys() == ""
+
+
 def test_stop_forgets_keys():
     feed = Feed()
     feed.keys("1")

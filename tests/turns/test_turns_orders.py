@@ -234,6 +234,11 @@ class EveryOrder(RuleBasedStateMachine):
             self.feed.key(key)
             self.feed.silence(gap)
 
+    @rule()
+    def keys_are_given_up(self) -> None:
+        assert self.feed.machine.give_up_keys() == self.feed.pressed
+        self.feed.pressed, self.feed.keys_barged = "", False
+
     @rule(thinks=st.booleans())
     def thinks(self, thinks: bool) -> None:
         self.feed.machine.agent_thinks(thinks)

@@ -256,6 +256,13 @@ class Ears:
         self.act(self._machine.key(key, now), now)
         self._keep_time()
 
+    def give_up_keys(self) -> str:
+        """Keys under way that are no turn here."""
+        keys = self._machine.give_up_keys()
+        if self._next is not None and not self._machine.speaking:
+            self._take_next()
+        return keys
+
     def _keep_time(self) -> None:
         if self._machine.speaking and self._timer is None:
             self._timer = self._loop.call_later(TICK_S, self._tick)

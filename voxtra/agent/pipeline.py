@@ -200,6 +200,12 @@ class VoicePipeline:
         self.interrupt()
         self._wake()
 
+    def give_up_keys(self) -> str:
+        """The keys of the turn under way, for somebody who asks for keys: they are no turn then."""
+        keys = self._ears.give_up_keys() if self._ears is not None else ""
+        self._wake()
+        return keys
+
     def _audible(self, audible: bool, utterance: Utterance) -> None:
         now = self._loop.time() * 1000
         decisions = self._machine.agent_audible(audible, now, interruptible=utterance.interruptible)

@@ -235,6 +235,13 @@ class RealtimePipeline:
             self.interrupt()  # of what is heard the turn machine decides
         self._caller.key(key)
 
+    def give_up_keys(self) -> str:
+        """The keys of the turn under way, for somebody who asks for keys: they are no turn then."""
+        keys = self._caller.give_up_keys()
+        if self._asking.owed and not (self.caller_speaks or self.deaf):
+            self._asking.ask()
+        return keys
+
     @property
     def deaf(self) -> bool:
         """True while what comes from the line is not the caller speaking to us (on hold, bridged away)."""
@@ -307,14 +314,11 @@ class RealtimePipeline:
     async def _disconnect(self) -> None:
         """The connection is lost: what it had begun to say is heard to its end, the rest is asked for again."""
         await self._link.close()
-        asking = self._asking
-        waiting = asking.asked and asking.unanswered is None and not self._replies.says
-        for reply in self._replies.lose():
-            asking.owed = asking.owed or not reply.cut
+        lost = self._replies.lose()
+        self._asking.lost(lost, says=bool(self._replies.says))
+        for reply in lost:
             if reply.tools:
                 self._spawn(self._use_tools(reply))
-        asking.owed = asking.owed or waiting
-        asking.asked = False
         self._cutting.forget()
         self._settle()
 
@@ -330,8 +334,7 @@ class RealtimePipeline:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         reason: EndReason = "interrupted" if self._stopped.done() else "failed"
         self._replies.settle_all("hangup" if self.line.closed.done() else reason)
-        unanswered = self._asking.unanswered
-        self._words.close(unanswered[1] if unanswered is not None else None)
+        self._asking.close()
         self.stop()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

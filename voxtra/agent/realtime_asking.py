@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from voxtra.agent.client import AgentClient
 from voxtra.agent.realtime_ears import CallerWords
 from voxtra.agent.realtime_link import Link
-from voxtra.agent.realtime_reply import AGAIN
+from voxtra.agent.realtime_reply import AGAIN, Reply
 from voxtra.events import EventType, UserTranscriptEvent, VoxtraEvent
 from voxtra.turns.decisions import keyed
 from voxtra.types import Message
@@ -102,6 +102,12 @@ class Asking:
         else:
             self._untold.append(text)
 
+    def lost(self, replies: Sequence[Reply], *, says: bool) -> None:
+        """The connection is lost, with ``replies`` under way; ``says``: it was told words to say, and will be again."""
+        waiting = self.asked and self.unanswered is None and not says
+        self.owed = self.owed or waiting or any(not reply.cut for reply in replies)
+        self.asked = False
+
     def history(self) -> list[Message]:
         """What the next connection is opened with: an unanswered turn is sent as it was spoken."""
         self._untold.clear()  # they are in there
@@ -125,3 +131,8 @@ class Asking:
             self._commit(self.unanswered)
         elif self.owed:
             self.ask(AGAIN if again else "")
+
+    def close(self) -> None:
+        """There is no other connection: turns whose words nobody will know leave the history, but for an unanswered
+        one, which whoever goes on is sent."""
+        self._words.close(self.unanswered[1] if self.unanswered is not None else None)

@@ -119,6 +119,10 @@ class Caller:
         """The caller pressed a key."""
         self._ears.key(key)
 
+    def give_up_keys(self) -> str:
+        """Keys under way that are no turn here."""
+        return self._ears.give_up_keys()
+
     def agent_thinks(self, thinks: bool) -> None:
         """A reply is wanted, and nothing of it is heard yet."""
         self._machine.agent_thinks(thinks)

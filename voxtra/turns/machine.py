@@ -325,6 +325,12 @@ class TurnMachine:
         no turn, and cuts in on nobody."""
         return self._keys.trailed_by(key, now, self.settings.keys_silence_ms)
 
+    def give_up_keys(self) -> str:
+        """The keys under way are somebody else's: they are no turn here. Returns them."""
+        pressed = self._keys.pressed
+        self._keys.clear()
+        return pressed
+
     def _keyed(self, now: float) -> list[Decision]:
         """The turn of keys alone, once they are all there."""
         keys = self._keys
