@@ -434,3 +434,28 @@ def test_a_new_spool_is_on_the_disk_for_good_when_it_is_open(tmp_path, monkeypat
     monkeypatch.setattr(os, "fsync", noting)
     SpoolStore(tmp_path / "a" / "b").close()
     assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= synced
+
+
+async def test_what_was_delivered_is_not_remembered_for_ever(tmp_path, monkeypatch):
+    """A process that runs for months delivers millions."""
+    monkeypatch.setattr("voxtra.recording.spool_store.KEEP_DONE_S", 0.0)
+    monkeypatch.setattr("voxtra.recording.spool_store.FORGET_EVERY", 5)
+    async with SpooledSink(inner := Flaky(), tmp_path, **QUICK) as sink:
+        for number in range(12):
+            await sink.on_recording_complete(recorded(sink, f"call-{number}", file=f"growing-{number}"))
+        assert await sink.flush(5)
+        assert len(inner.got) == 12
+        counts = await sink._spool.do(SpoolStore.counts)
+    assert counts["Flaky"]["done"] <= 5
+
+
+def test_what_an_earlier_process_left_may_have_arrived(tmp_path):
+    """That it was taken is not synced: after a power cut it looks as if it had never been tried."""
+    store = SpoolStore(tmp_path, min_free=0)
+    store.put([Entry("s", "k", "webhook")])
+    store.close()
+    store = SpoolStore(tmp_path, min_free=0)
+    entry = store.take("s")
+    store.close()
+    assert entry is not None
+    assert entry.attempts == 2

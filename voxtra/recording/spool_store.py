@@ -17,12 +17,13 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from voxtra.errors import ConfigurationError, SpoolError
 from voxtra.recording.placing import sync_folder
+from voxtra.recording.spool_entry import COLUMNS
+from voxtra.recording.spool_entry import Entry as Entry
 
 MIN_FREE = 64 * 1024 * 1024
 """Bytes that stay free on the disk: below it nothing more is taken."""
@@ -30,6 +31,8 @@ RESERVE = 1024 * 1024
 """Bytes held back, so that a full disk still lets what was delivered be struck out."""
 KEEP_DONE_S = 86_400.0
 """How long it is remembered what was delivered, so that it is not taken a second time."""
+FORGET_EVERY = 1000
+"""After so many deliveries it is looked what need not be remembered any more."""
 CLOCK_S = 3600.0
 """The longest a wait can be; one that looks longer comes of a clock put back, and is over."""
 
@@ -48,51 +51,6 @@ _FIRST_OF_LANE = (
     "(lane = '' OR NOT EXISTS (SELECT 1 FROM entry AS o WHERE o.sink = e.sink AND o.lane = e.lane"
     " AND o.lane != '' AND o.id < e.id AND o.state IN ('pending', 'taken')))"
 )
-_COLUMNS = "id, sink, key, lane, kind, body, file, size, attempts, created, due, state, error"
-
-
-@dataclass(slots=True)
-class Entry:
-    """One thing that one sink is to get.
-
-    Attributes:
-        id: grows with each.
-        sink: who gets it.
-        key: the same whenever it is delivered again; receivers may tell by it.
-        lane: entries of one lane go out one after another, "" = in any order.
-        kind: ``recording``, ``notice`` (of a recording that is stored) or ``webhook``.
-        body: what there is to say, JSON-able.
-        file: name of its file in the spool, "" = none.
-        size: of the file, bytes.
-        attempts: deliveries begun.
-        created, due: when it came, and when it is tried next; s since the epoch.
-        state: ``pending``, ``taken`` (being delivered), ``dead`` (given up) or ``done``.
-        error: why it failed last.
-    """
-
-    sink: str
-    key: str
-    kind: str
-    body: dict[str, Any] = field(default_factory=dict)
-    lane: str = ""
-    file: str = ""
-    size: int = 0
-    id: int = 0
-    attempts: int = 0
-    created: float = 0.0
-    due: float = 0.0
-    state: str = "pending"
-    error: str = ""
-
-    @classmethod
-    def of(cls, row: Sequence[Any]) -> Entry:
-        """From a row."""
-        values = dict(zip(_COLUMNS.split(", "), row, strict=True))
-        return cls(**values | {"body": json.loads(values["body"])})
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 class SpoolStore:
@@ -124,6 +82,7 @@ class SpoolStore:
         self._max_entries = max_entries
         self._min_free = min_free
         self._lock: int | None = None
+        self._remembered = 0
         if folder is not None:
             self._prepare(folder, owner)
         try:
@@ -177,14 +136,20 @@ class SpoolStore:
         self._db.executescript(_SCHEMA)
         if owner:
             self._reserve()
-            # Nobody else delivers from here: what is marked as taken was so by a process that has died.
-            self._db.execute("UPDATE entry SET state = 'pending' WHERE state = 'taken'")
+            # Nobody else delivers from here: what is marked as taken was so by a process that has died. And what
+            # waits may have been tried by it: that it was taken is not synced.
             self._db.execute(
-                "DELETE FROM entry WHERE state = 'done' AND due < ?", (time.time() - KEEP_DONE_S,)
+                "UPDATE entry SET state = 'pending', attempts = max(attempts, 1)"
+                " WHERE state IN ('taken', 'pending')"
             )
+            self._forget()
             self._count()
             self._sweep()
         self._count()
+
+    def _forget(self) -> None:
+        """What was delivered long ago."""
+        self._db.execute("DELETE FROM entry WHERE state = 'done' AND due < ?", (time.time() - KEEP_DONE_S,))
 
     def _count(self) -> None:
         found = self._db.execute(
@@ -299,7 +264,7 @@ class SpoolStore:
                     entry.sink, entry.key, entry.lane, entry.kind, json.dumps(entry.body, default=str),
                     entry.file, entry.size, 0, now, entry.due or now, "pending", "",
                 )  # fmt: skip
-                columns = _COLUMNS.partition(", ")[2]
+                columns = COLUMNS.partition(", ")[2]
                 marks = ", ".join("?" * len(row))
                 self._db.execute(f"INSERT OR IGNORE INTO entry ({columns}) VALUES ({marks})", row)
 
@@ -316,7 +281,7 @@ class SpoolStore:
         sql = (
             "UPDATE entry SET state = 'taken', attempts = attempts + 1 WHERE id = ("
             " SELECT id FROM entry AS e WHERE sink = ? AND state = 'pending' AND (due <= ? OR due > ?)"
-            f" AND {_FIRST_OF_LANE} ORDER BY id LIMIT 1) RETURNING {_COLUMNS}"
+            f" AND {_FIRST_OF_LANE} ORDER BY id LIMIT 1) RETURNING {COLUMNS}"
         )
         rows = self._write(sql, (sink, now, now + CLOCK_S))
         return Entry.of(rows[0]) if rows else None
@@ -338,6 +303,9 @@ class SpoolStore:
         if remember:
             sql = "UPDATE entry SET state = 'done', body = '{}', due = ?, error = '' WHERE id = ?"
             self._write(sql, (time.time(), entry.id), durable=durable)
+            self._remembered += 1
+            if self._remembered % FORGET_EVERY == 0:
+                self._forget()
         else:
             self._write("DELETE FROM entry WHERE id = ?", (entry.id,), durable=durable)
         self._entries -= 1
@@ -386,7 +354,7 @@ class SpoolStore:
     def entries(self, states: Sequence[str] = (), sink: str = "", limit: int = 1000) -> Iterator[Entry]:
         """What is in it, oldest first; what was delivered only when asked for by its state."""
         wanted = list(states or ("pending", "taken", "dead"))
-        sql = f"SELECT {_COLUMNS} FROM entry WHERE state IN ({', '.join('?' * len(wanted))})"
+        sql = f"SELECT {COLUMNS} FROM entry WHERE state IN ({', '.join('?' * len(wanted))})"
         sql += " AND sink = ?" if sink else ""
         found = self._db.execute(f"{sql} ORDER BY id LIMIT ?", [*wanted, *([sink] if sink else []), limit])
         return map(Entry.of, found.fetchall())
