@@ -107,6 +107,29 @@ def test_many_bridges_leave_nothing(v: Voice, engine: FakeEngine) -> None:
     assert threading.active_count() <= before + 1
 
 
+def test_a_destructor_that_runs_on_the_clients_own_thread(v: Voice, engine: FakeEngine) -> None:
+    call = v.calls.originate(to="+15551234567", from_="+15558675309", trunk_id="trunk_main")
+    bridge = v.audio_bridge.attach(call.sid)
+    refused: list[VoiceError] = []
+
+    class Dropped:
+        def __del__(self) -> None:
+            bridge.close()
+            try:
+                call.hangup()
+            except VoiceError as error:
+                refused.append(error)
+
+    def collect() -> None:
+        Dropped()
+
+    v._runner.soon(collect)
+    until(engine.sockets[0].closed.is_set)
+    until(lambda: refused)
+    assert refused[0].code == "BAD_ARGUMENT"
+    call.hangup()  # and the client goes on
+
+
 def test_closing_the_voice_ends_its_bridges_and_streams(engine: FakeEngine) -> None:
     with Voice(base_url=engine.url, api_key=KEY, org_id=ORG) as v:
         call = v.calls.originate(to="+15551234567", from_="+15558675309", trunk_id="t")

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from voxtra.voice.errors import VoiceError
+from voxtra.voice.errors import VoiceError, bad_argument
 
 T = TypeVar("T")
 _STOP_S = 3.0
@@ -35,14 +35,18 @@ class Runner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._finalizer: weakref.finalize[..., Runner] | None = None
+        self._begun: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What the coroutine gives or raises.
 
         Raises:
-            VoiceError: CLOSED.
+            VoiceError: CLOSED; BAD_ARGUMENT on the thread itself, which would wait for itself.
         """
+        if self._is_here():
+            coroutine.close()
+            raise bad_argument("this is the client's own thread (of a destructor?): it can't wait for itself")
         with self._lock:  # what is handed over before the end is ended, what comes after is refused
             if self._closed:
                 coroutine.close()
@@ -57,12 +61,21 @@ class Runner:
             raise
 
     def run_if_open(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """The same of what is done when this has ended anyway."""
+        """The same of what is done when this has ended anyway. On the thread itself it is only begun."""
+        if self._is_here():
+            task = asyncio.get_running_loop().create_task(coroutine)
+            self._begun.add(task)
+            task.add_done_callback(self._begun.discard)
+            return
         try:
             self.run(coroutine)
         except VoiceError as error:
             if error.code != "CLOSED":
                 raise
+
+    def _is_here(self) -> bool:
+        """Whether the thread itself asks: the garbage collector runs the program's destructors where it is."""
+        return threading.current_thread() is self._thread
 
     def soon(self, function: Callable[..., object], *args: Any) -> None:
         """Call it on the loop, without waiting. Where the loop has ended there is nothing to do."""
