@@ -261,6 +261,61 @@ async def test_a_call_that_comes_again_while_its_first_stay_winds_up(monkeypatch
         await world.over()
 
 
+# ---- a line that is lost while the call lives
+
+
+async def test_the_callers_sound_goes_on_over_a_line_that_is_lost(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("voxtra.session.LINE_BACK_S", 0.01)
+    heard: list[int] = []
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        async for chunk in call.audio_stream():
+            heard.extend(chunk.data[:1])
+
+    async with running(monkeypatch, handler) as world:
+        session = world.call()
+        lines = world.transport.lines
+        await until(lambda: lines and not lines[0].paused)
+        await breathe()
+        lines[0].hear(1, level=1)
+        await breathe()
+        lines[0].lose()
+        await until(lambda: len(lines) == 2 and not lines[1].paused)
+        await breathe()
+        lines[1].hear(1, level=2)
+        await until(lambda: len(heard) == 2)
+        assert session.is_active
+        world.ari.hang_up("caller")
+        await world.over()
+    assert heard == [1, 2]
+
+
+@pytest.mark.parametrize("what", ["line", "call"])
+async def test_a_sound_that_breaks_off_says_whether_the_call_is_over(monkeypatch: Patch, what: str) -> None:
+    monkeypatch.setattr("voxtra.session.LINE_BACK_S", 0.01)
+    reasons: list[str] = []
+
+    async def fetch(url: str, rate: int) -> bytes:
+        return bytes(rate)
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        monkeypatch.setattr(call._shared.sounds, "fetch", fetch)
+        reasons.append((await call.play_url("http://example.com/a.wav")).reason)
+
+    async with running(monkeypatch, handler) as world:
+        world.call()
+        lines = world.transport.lines
+        await until(lambda: lines and lines[0].queued)
+        if what == "line":
+            lines[0].lose()
+        else:
+            world.ari.hang_up("caller")
+        await world.over()
+    assert reasons == ["failed" if what == "line" else "hangup"]
+
+
 # ---- arguments
 
 

@@ -119,7 +119,7 @@ class Company:
             call._live.room = room  # who bridges one of the two meanwhile joins this room
         try:
             for call in joining:
-                await call._live.enter(room)
+                await call._enter(room)
                 call._emit(VoxtraEvent(type=EventType.CALL_BRIDGED, data={"bridge": room.id}))
         except BaseException:
             for call in joining:
@@ -129,6 +129,11 @@ class Company:
                 room.dissolve()
             raise
         return room.id
+
+    async def _enter(self, room: Room) -> None:
+        """Go into a room. A hold ends: its music would be all that the far end hears."""
+        await self.unhold()
+        await self._live.enter(room)
 
     def _may_share(self, other: CallSession) -> None:
         mine, theirs = self._live.room, other._live.room
@@ -155,7 +160,7 @@ class Company:
         try:
             room = await Room.open(self._shared.ari, switchboard)
             await room.add(leg)
-            await self._live.enter(room)
+            await self._enter(room)
         except BaseException:
             self._drop(leg)
             if room is not None:
@@ -234,7 +239,7 @@ class Company:
             await first_of(snoop.entered, snoop.ended, timeout=SNOOP_S)
             room = await Room.open(self._shared.ari, switchboard)
             await room.add(snoop)
-            await self._live.enter(room)
+            await self._enter(room)
         except BaseException:
             self._drop(snoop)
             if room is not None:

@@ -192,7 +192,7 @@ class Refer(Company):
         if room is None:
             return False
         try:
-            await other._live.enter(room)  # without leaving the other first: alone, it would be over
+            await other._enter(room)  # without leaving the other first: alone, it would be over
         except CallEndedError as error:
             log.warning("attended transfer of %s: %s", other.id, error)
             return False

@@ -371,7 +371,8 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
 
     async def _over(self) -> bool:
         """Whether a line that closed was the call's end, or only its own."""
-        await asyncio.wait({self._leg.ended}, timeout=LINE_BACK_S)
+        if not self._leg.is_over:
+            await asyncio.wait({self._leg.ended}, timeout=LINE_BACK_S)
         return self._leg.is_over
 
     # ---- callbacks

@@ -56,6 +56,8 @@ class Sounds:
         async def _alive(self) -> None:
             """See CallSession."""
 
+        async def _over(self) -> bool: ...
+
         def _keep_key(self, digit: str) -> None:
             """See CallSession."""
 
@@ -149,6 +151,9 @@ class Sounds:
         WAV always; MP3, Ogg and FLAC with ``voxtra[sounds]``. Addresses of private networks are refused
         unless the app was made with ``private_urls=True``.
 
+        Returns:
+            ``reason``: ``finished``, ``interrupted``, ``hangup``, or ``failed`` when the call's line broke off.
+
         Raises:
             PlaybackError: it can't be fetched, or is no sound.
             ConfigurationError: the URL can't be.
@@ -184,14 +189,16 @@ class Sounds:
         try:
             line.play(pcm)
         except LineClosedError:
-            return "hangup"
+            return "hangup" if await self._over() else "failed"
         heard = asyncio.ensure_future(line.drained())
         cut = asyncio.ensure_future(stopped.wait())
         try:
             await first_of(heard, cut, self._leg.ended)
-            if heard.done():
-                return {"heard": "finished", "flushed": "interrupted", "closed": "hangup"}[heard.result()]  # type: ignore[return-value]
-            return "interrupted" if cut.done() else "hangup"
+            if heard.done() and heard.result() != "closed":
+                return "finished" if heard.result() == "heard" else "interrupted"
+            if cut.done():
+                return "interrupted"
+            return "hangup" if await self._over() else "failed"
         finally:
             if not heard.done():
                 await line.flush()
@@ -215,13 +222,21 @@ class Sounds:
         Args:
             codec: ``ulaw`` or ``alaw`` (8 kHz), or ``pcm_s16le`` at the line's rate.
 
-        A consumer that is more than 5 s late loses the oldest; ``sequence`` shows the gap.
+        A consumer that is more than 5 s late loses the oldest; ``sequence`` shows the gap. It begins anew where
+        the line broke off and another took its place.
         """
         await self._ready()
-        media = await self._live.sound()
-        async with AudioTap(media.line, codec) as tap:
-            async for chunk in tap:
-                yield chunk
+        line = (await self._live.sound()).line
+        while True:
+            async with AudioTap(line, codec) as tap:
+                async for chunk in tap:
+                    yield chunk
+            if await self._over():
+                return
+            try:  # it broke off, and the call goes on
+                line = (await self._live.sound()).line
+            except CallEndedError:
+                return
 
     async def send_audio(self, chunk: AudioChunk) -> None:
         """Play a chunk to the far end, after what is queued already.

@@ -523,3 +523,27 @@ async def test_who_transfers_hangs_up_at_once(asterisk: PrivateAsterisk, agent: 
         assert await hear_each_other(second, third)
         await third.hangup()
         await second.ended()
+
+
+async def test_a_hold_ends_with_the_bridge(asterisk: PrivateAsterisk) -> None:
+    async def handler(call: CallSession, rig: Rig) -> None:
+        await call.answer()
+        rig.results.append(call)
+        if call.called_number == "1":
+            await call.hold()
+            await until(rig, 2)
+            await call.bridge_with(rig.results[1])
+        else:
+            await call.listen_dtmf(timeout=None)
+
+    async with running(asterisk, handler) as rig, rig.phone() as phone:
+        first = await phone.dial("1")
+        await first.answered()
+        await until(rig, 1)
+        second = await phone.dial("2")
+        await second.answered()
+        await asyncio.sleep(0.5)
+        assert await hear_each_other(first, second)
+        assert rig.results[0].state is CallState.IN_PROGRESS
+        await first.hangup()
+        await second.hangup()
