@@ -242,6 +242,8 @@ def test_another_agent_goes_on() -> None:
     assert llm.requests[0][0]["content"] == "Ask."
     assert llm.requests[1][0]["content"] == "Sell."
     assert [t["function"]["name"] for t in llm.tools[1]] == ["end_call"]
+    (told,) = [each["content"] for each in llm.requests[1] if each["role"] == "tool"]
+    assert told == "sales goes on with the conversation."  # and not what it is instructed to do
 
 
 def test_a_transfer_by_alias() -> None:

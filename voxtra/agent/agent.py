@@ -283,6 +283,10 @@ class Handoff:
     agent: Agent
     with_history: bool = True
 
+    def __str__(self) -> str:
+        """What models and transcripts are told: nothing of the other agent's instructions."""
+        return f"{self.agent.name} goes on with the conversation."
+
 
 def handoff(agent: Agent, *, description: str = "", with_history: bool = True) -> Tool:
     """A tool that lets another agent go on with the conversation.

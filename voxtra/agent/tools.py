@@ -159,6 +159,8 @@ def as_text(value: object) -> str:
     """A tool's value as the model reads it."""
     if value is None:
         return "Done."
+    if not isinstance(value, str | int | float | list | tuple | dict):
+        value = _plain(value)
     if isinstance(value, str):
         text = value
     else:
