@@ -358,3 +358,31 @@ def test_secrets_go_to_a_private_file_also_where_one_was_that_others_could_read(
     assert [each.name for each in tmp_path.iterdir()] == ["voxtra.yaml"]
     with pytest.raises(ConfigurationError, match="can't be written"):
         VoxtraConfig.load(env={}).to_yaml(tmp_path / "none" / "voxtra.yaml")
+
+
+def test_a_key_among_a_providers_options_is_not_written_either(tmp_path: Path) -> None:
+    options = {"api_key": "sk-hush", "client": {"auth_token": "tok-hush"}, "size": 5}
+    config = VoxtraConfig.load(env={}, keywords={"llm.provider": "openai", "llm.options": options})
+    text = config.to_yaml()
+    assert "hush" not in text
+    assert "${VOXTRA_LLM_OPTIONS_API_KEY}" in text
+    env = {"VOXTRA_LLM_OPTIONS_API_KEY": "sk-hush", "VOXTRA_LLM_OPTIONS_CLIENT_AUTH_TOKEN": "tok-hush"}
+    again = VoxtraConfig.load(file=write(tmp_path, text), env=env)
+    assert again.llm is not None
+    assert again.llm.options["client"] == {"auth_token": "tok-hush"}
+    config.to_yaml(tmp_path / "all.yaml", secrets=True)
+    assert VoxtraConfig.load(file=tmp_path / "all.yaml", env={}) == config
+
+
+def test_what_looks_like_a_variable_comes_back_as_it_was(tmp_path: Path) -> None:
+    routes = [{"handler": "a:b", "metadata": {"say": "Dial ${X}"}}]
+    config = VoxtraConfig.load(
+        env={},
+        keywords={
+            "llm.provider": "openai",
+            "llm.system_prompt": "Say ${name}, or $${name}.",
+            "routes": routes,
+        },
+    )
+    config.to_yaml(tmp_path / "all.yaml")
+    assert VoxtraConfig.load(file=tmp_path / "all.yaml", env={}) == config

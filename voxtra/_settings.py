@@ -122,6 +122,32 @@ def _expand(value: Any, env: Mapping[str, str], path: Path, name: str) -> Any:
     return _REFERENCE.sub(replace, value)
 
 
+def as_yaml(value: Any, variables: Mapping[str, str], *, secrets: bool, name: str = "") -> Any:
+    """Settings as :func:`read_yaml` reads them again; with ``secrets`` these too, else variables in their place.
+
+    Args:
+        variables: setting → its environment variable.
+        name: of ``value``.
+    """
+    if isinstance(value, Mapping):
+        return {
+            key: as_yaml(each, variables, secrets=secrets, name=f"{name}.{key}" if name else str(key))
+            for key, each in value.items()
+        }
+    if isinstance(value, list):
+        return [as_yaml(each, variables, secrets=secrets, name=name) for each in value]
+    if isinstance(value, tuple):
+        return "-".join(map(str, value))
+    secret = isinstance(value, SecretStr)
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not isinstance(text, str):
+        return text
+    if not secrets and (secret or (".options." in name and is_secret_name(name.rpartition(".")[2]))):
+        made = re.sub(r"\W", "_", f"VOXTRA_{name}".upper())
+        return f"${{{variables.get(name, made)}}}"
+    return text.replace("${", "$${")
+
+
 _SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
 
 

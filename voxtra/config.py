@@ -39,8 +39,8 @@ from voxtra._settings import (
     LAYERS,
     Layer,
     Settings,
+    as_yaml,
     explain,
-    leaves,
     nested,
     read_yaml,
     source,
@@ -407,15 +407,7 @@ class VoxtraConfig(Settings):
 
         Secrets are left to the environment (``${VOXTRA_ARI_PASSWORD}``) unless ``secrets`` is set.
         """
-        data = self.model_dump(exclude_defaults=True)
-        for name, value in list(leaves(data)):
-            if isinstance(value, SecretStr):
-                shown = (
-                    value.get_secret_value().replace("${", "$${") if secrets else f"${{{_VARIABLE[name]}}}"
-                )
-                update(data, nested({name: shown}))
-            elif isinstance(value, tuple):
-                update(data, nested({name: "-".join(map(str, value))}))
+        data = as_yaml(self.model_dump(exclude_defaults=True), _VARIABLE, secrets=secrets)
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
         if path is not None:
             write_private(Path(path), text)

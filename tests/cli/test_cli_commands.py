@@ -193,3 +193,26 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     command = f"{sys.executable} -m voxtra.cli info | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30)
     assert done.stderr == ""
+
+
+def test_info_shows_each_setting_that_was_made_and_no_secret(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOXTRA_SERVER_PORT", "9000")
+    (folder / "voxtra.yaml").write_text(
+        "backend: {url: 'https://b.example/x?token=hunter2', signing_secret: hunter22}\n"
+        "llm: {provider: openai, options: {api_key: hunter222, size: 5}}\n"
+        "routes: [{handler: 'a:b'}]\n"
+    )
+    assert run_cli(["info"]) == 0
+    text = capsys.readouterr().out
+    assert "hunter" not in text
+    assert run_cli(["info", "--json"]) == 0
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    assert settings["server.port"] == {"value": 9000, "from": "environment VOXTRA_SERVER_PORT"}
+    assert settings["backend.signing_secret"] == {"value": "set", "from": "voxtra.yaml"}
+    assert settings["backend.url"]["value"] == "https://b.example/x?token=***"
+    assert settings["llm.options.api_key"]["value"] == "set"
+    assert settings["llm.options.size"]["value"] == 5
+    assert settings["routes"]["value"] == "1 of them"
+    assert "backend.timeout" not in settings

@@ -9,11 +9,14 @@ import platform
 from typing import Annotated, Any
 
 import typer
+from pydantic import SecretStr
 
 from voxtra import __version__
+from voxtra._settings import is_secret_name, leaves
 from voxtra.cli import options
 from voxtra.config import VoxtraConfig
 from voxtra.errors import ConfigurationError
+from voxtra.redaction import Redactor
 
 EXTRAS = {
     "local": (
@@ -82,7 +85,7 @@ def command(
     }
     settings = options.load_settings(config, {})
     facts["settings"] = {
-        name: {"value": value, "from": settings.source(name)} for name, value in _settings(settings)
+        name: {"value": value, "from": settings.source(name)} for name, value in _settings(settings).items()
     }
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
@@ -97,21 +100,33 @@ def command(
     return 0
 
 
-def _settings(settings: VoxtraConfig) -> list[tuple[str, Any]]:
+def _settings(settings: VoxtraConfig) -> dict[str, Any]:
+    """Where Asterisk is, what carries the sound, and whatever else somebody has set."""
     asterisk, media = settings.asterisk, settings.media
-    return [
-        ("asterisk.url", asterisk.url),
-        ("asterisk.user", asterisk.user),
-        ("asterisk.password", "set" if asterisk.password.get_secret_value() else "not set"),
-        ("asterisk.app_name", asterisk.app_name),
-        ("media.transport", media.transport),
-        ("media.codec", media.codec),
-        *(
-            (f"{name}.provider", p.provider)
-            for name in ("stt", "tts", "llm", "vad", "realtime", "end_of_turn")
-            if (p := getattr(settings, name))
-        ),
-    ]
+    found: dict[str, Any] = {
+        "asterisk.url": asterisk.url,
+        "asterisk.user": asterisk.user,
+        "asterisk.password": "set" if asterisk.password.get_secret_value() else "not set",
+        "asterisk.app_name": asterisk.app_name,
+        "media.transport": media.transport,
+        "media.codec": media.codec,
+    }
+    redactor = Redactor(options.secrets_of(settings))
+    for name, value in leaves(settings.model_dump()):
+        if name not in found and settings.source(name) != "default":
+            found[name] = _shown(name, value, redactor)
+    return found
+
+
+def _shown(name: str, value: object, redactor: Redactor) -> object:
+    if isinstance(value, SecretStr) or (".options." in name and is_secret_name(name.rpartition(".")[2])):
+        return "set"
+    if isinstance(value, list):
+        return f"{len(value)} of them"
+    if isinstance(value, bool | int | float):
+        return value
+    text = redactor.text(" ".join(str(value).split()))
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _version(package: str) -> str:
