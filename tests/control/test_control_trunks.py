@@ -84,6 +84,19 @@ async def test_what_can_not_be(serve: Serve, wrong: dict[str, Any], status: int,
         assert (refused.status, refused.body["error"]["data"].get("field")) == (status, field), refused.body
 
 
+async def test_what_can_not_be_kept_is_not_made(serve: Serve, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    async with serve(endpoints=["carrier"], trunks_file=str(folder / "trunks.json")) as (_, client):
+        folder.rmdir()
+        refused = await client.ask("POST", "/v1/trunks", json=NEW)
+        assert (refused.status, refused.code) == (503, "SERVICE_UNAVAILABLE")
+        assert "kept/" not in refused.body["error"]["message"]
+        assert (await client.ask("GET", "/v1/trunks/mine")).status == 404
+        folder.mkdir()
+        assert (await client.ask("POST", "/v1/trunks", json=NEW)).status == 201
+
+
 async def test_a_number_belongs_to_one_trunk(serve: Serve) -> None:
     async with serve(endpoints=["carrier"]) as (_, client):
         assert (await client.ask("POST", "/v1/trunks", json=NEW | {"numbers": [FROM]})).status == 201

@@ -12,6 +12,10 @@ from voxtra.control.operations import Asked, Operation, answered
 from voxtra.control.requests import checked
 from voxtra.control.trunk_models import NewTrunk, TrunkBody, TrunkList, TrunkRow
 from voxtra.control.trunks import Trunks
+from voxtra.wire import ErrorCode
+
+CHANGE: tuple[ErrorCode, ...] = ("UNPROCESSABLE", "SERVICE_UNAVAILABLE")
+"""How changing trunks may fail."""
 
 
 class TrunkRoutes:
@@ -28,13 +32,13 @@ class TrunkRoutes:
             Operation("listTrunks", "GET", "/v1/trunks", "The trunks that may be used.", read, self._list,
                       tag="trunks", result=TrunkList),
             Operation("makeTrunk", "POST", "/v1/trunks", "Make a trunk.", write, self._make, tag="trunks",
-                      body=NewTrunk, result=TrunkRow, status=201, fails=("CONFLICT", "UNPROCESSABLE")),
+                      body=NewTrunk, result=TrunkRow, status=201, fails=("CONFLICT", *CHANGE)),
             Operation("getTrunk", "GET", one, "One trunk.", read, self._get, tag="trunks", result=TrunkRow,
                       fails=("NOT_FOUND",)),
             Operation("replaceTrunk", "PUT", one, "Replace a trunk.", write, self._replace, tag="trunks",
-                      body=TrunkBody, result=TrunkRow, fails=("NOT_FOUND", "CONFLICT", "UNPROCESSABLE")),
+                      body=TrunkBody, result=TrunkRow, fails=("NOT_FOUND", "CONFLICT", *CHANGE)),
             Operation("removeTrunk", "DELETE", one, "Remove a trunk; calls that go over it go on.", write,
-                      self._remove, tag="trunks", status=204, fails=("NOT_FOUND", "UNPROCESSABLE")),
+                      self._remove, tag="trunks", status=204, fails=("NOT_FOUND", *CHANGE)),
         )  # fmt: skip
 
     async def _list(self, asked: Asked) -> web.Response:

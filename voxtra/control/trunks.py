@@ -151,8 +151,7 @@ class Trunks:
                 await self._provisioner().apply(self._tenant(org, trunk))
             elif before is not None and before.account is not None:
                 await self._provisioner().withdraw(_tenant_id(org, trunk.id))
-            self._own[org, trunk.id] = trunk
-            await self._write()
+            await self._keep({**self._own, (org, trunk.id): trunk})
             return _row(trunk)
 
     async def remove(self, org: str, identifier: str) -> None:
@@ -164,8 +163,7 @@ class Trunks:
                 raise Denied(f"trunk {identifier!r} is in the server's settings", "FORBIDDEN")
             if own.account is not None:
                 await self._provisioner().withdraw(_tenant_id(org, identifier))
-            del self._own[org, identifier]
-            await self._write()
+            await self._keep({key: each for key, each in self._own.items() if key != (org, identifier)})
 
     def _check(self, org: str, trunk: NewTrunk, *, new: bool) -> None:
         given = self._given.get(trunk.id)
@@ -232,10 +230,16 @@ class Trunks:
     def _provisioner(self) -> TenantProvisioner:
         return TenantProvisioner(self._provision, self._ari() if self._ari is not None else None)
 
-    async def _write(self) -> None:
+    async def _keep(self, own: dict[tuple[str, str], NewTrunk]) -> None:
+        """These are the trunks from now on, also after a restart. Raises Denied where they can't be written."""
         if self._file is not None:
-            rows = [{"org": org, "trunk": trunk.stored()} for (org, _), trunk in self._own.items()]
-            await asyncio.to_thread(_write, self._file, json.dumps({"trunks": rows}, indent=2))
+            rows = [{"org": org, "trunk": trunk.stored()} for (org, _), trunk in own.items()]
+            try:
+                await asyncio.to_thread(_write, self._file, json.dumps({"trunks": rows}, indent=2))
+            except ConfigurationError as error:  # the operator's business, and no stranger's: it names a file
+                log.error("no trunk can be made or changed: %s", error)
+                raise Denied("trunks can't be kept now", "SERVICE_UNAVAILABLE", retry_after=10) from None
+        self._own = own
 
 
 def _digits(number: str) -> str:
