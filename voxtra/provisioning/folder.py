@@ -73,9 +73,11 @@ class Folder:
     def read(self, kind: str, name: str) -> str:
         """A file's text, "" when there is none."""
         path = self.path / kind / f"{name}.conf"
-        with _said(path), contextlib.suppress(FileNotFoundError):
-            return path.read_text(encoding="ascii", errors="replace")
-        return ""
+        with _said(path):
+            try:
+                return path.read_text(encoding="ascii", errors="replace")
+            except FileNotFoundError:
+                return ""
 
     def replace(self, name: str, texts: Mapping[str, str]) -> bool:
         """Write a file of each kind, remove it where the text is empty; returns whether anything changed.
@@ -159,7 +161,5 @@ def _user_id(owner: str | int | None) -> int | None:
 def _said(path: Path) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
-        raise
     except OSError as error:
         raise ProvisioningError(f"{path}: {error.strerror}") from error
