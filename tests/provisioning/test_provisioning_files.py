@@ -174,8 +174,8 @@ def test_many_processes_at_once(tmp_path: Path) -> None:
     assert sum(name.startswith("all-") for name in names) == 1  # one number, one owner
 
 
-def test_a_folder_that_leads_nowhere_is_a_named_error(tmp_path: Path) -> None:
+def test_a_place_that_leads_nowhere_is_a_named_error(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "gone")
-    for folder in (tmp_path / "link", Path("/proc/none/here")):
+    for place in (tmp_path / "link", Path("/proc/none/here")):
         with pytest.raises(ProvisioningError, match="No such file"):
-            TenantProvisioner(folder).write(TenantConfig("acme"))
+            TenantProvisioner(place).write(TenantConfig("acme"))

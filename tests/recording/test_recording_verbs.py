@@ -209,3 +209,14 @@ def test_a_start_that_is_broken_off_leaves_nothing(monkeypatch, tmp_path):
 
     run_call(handler)
     assert sorted(path.name for path in tmp_path.rglob("*.wav")) == ["y.wav"]
+
+
+def test_where_there_is_no_place_to_record_the_error_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "none"))
+
+    async def handler(call: CallSession) -> None:
+        with pytest.raises(MediaError, match="no place to record to"):
+            await call.record_start("x", sink=Noting())
+        call.metadata["done"] = True
+
+    assert run_call(handler).metadata["done"]

@@ -102,7 +102,10 @@ class CallRecorder:
         check_format(fmt, line.rate if line is not None else 8000)
         name = check_name(name) if name else _made_name(session_id)
         sink = sink or LocalFileSink(DEFAULT_FOLDER)
-        path = _workspace(sink) / f"{uuid.uuid4().hex}.wav"
+        try:
+            path = _workspace(sink) / f"{uuid.uuid4().hex}.wav"
+        except OSError as error:
+            raise MediaError(f"there is no place to record to: {error}") from error
         rate = line.rate if line is not None else 8000
         stereo = StereoRecorder(None, path, rate=rate, outlives=tapper is not None)
         elsewhere = None
