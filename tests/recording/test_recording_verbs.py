@@ -212,11 +212,11 @@ def test_a_start_that_is_broken_off_leaves_nothing(monkeypatch, tmp_path):
 
 
 def test_where_there_is_no_place_to_record_the_error_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "none"))
-
     async def handler(call: CallSession) -> None:
-        with pytest.raises(MediaError, match="no place to record to"):
-            await call.record_start("x", sink=Noting())
+        with monkeypatch.context() as here:
+            here.setattr("tempfile.gettempdir", lambda: str(tmp_path / "none"))
+            with pytest.raises(MediaError, match="no place to record to"):
+                await call.record_start("x", sink=Noting())
         call.metadata["done"] = True
 
     assert run_call(handler).metadata["done"]
