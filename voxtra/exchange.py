@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from voxtra.ari import Event, StasisStart
 from voxtra.ari.events import CallBroadcast
 from voxtra.calls.dial import dial
-from voxtra.calls.leg import Leg, first_of
+from voxtra.calls.leg import TRANSFER_HANDLING, Leg, first_of
 from voxtra.calls.switchboard import RETURNED, new_id
 from voxtra.errors import (
     ARIConflictError,
@@ -291,6 +291,8 @@ class Exchange:
         session = CallSession(
             shared, leg, CallDirection.OUTBOUND, caller_id=caller_id, called_number=called_number
         )
+        if target.startswith("PJSIP/"):
+            variables = {**TRANSFER_HANDLING, **(variables or {})}
         dialling: Coroutine[Any, Any, Leg] = dial(
             shared.ari,
             shared.switchboard,

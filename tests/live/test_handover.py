@@ -547,3 +547,31 @@ async def test_a_hold_ends_with_the_bridge(asterisk: PrivateAsterisk) -> None:
         assert rig.results[0].state is CallState.IN_PROGRESS
         await first.hangup()
         await second.hangup()
+
+
+@pytest.mark.parametrize("early", [False, True])
+async def test_who_was_called_wants_a_transfer(asterisk: PrivateAsterisk, early: bool) -> None:
+    """As on a call that came in: Asterisk does not transfer our media channel away by itself."""
+    asked: list[str] = []
+
+    async def handler(call: CallSession, rig: Rig) -> None:
+        raise AssertionError("nobody calls")
+
+    async with running(asterisk, handler) as rig, rig.phone() as phone:
+        await phone.register()
+        placing = asyncio.ensure_future(rig.app.originate("PJSIP/phone", early_media=early))
+        incoming = await phone.incoming()
+        incoming.answer()
+        call = await placing
+        await call.answered(timeout=5)
+
+        @call.on_transfer
+        async def wanted(target: str) -> bool:
+            asked.append(target)
+            return False
+
+        await call.open_line()
+        assert await incoming.refer("100") == 603
+        assert asked == ["100"]
+        assert call.is_active
+        await call.hangup()

@@ -36,6 +36,9 @@ HangupReason = Literal[
 ]  # fmt: skip
 """What ``hangup`` may say; before the answer it decides the SIP code (busy = 486, rejected = 403 ...)."""
 
+TRANSFER_HANDLING = {"PJSIP_TRANSFER_HANDLING()": "ari-only"}
+"""A PJSIP channel with this tells us of the far end's REFER; Asterisk itself would transfer our media channel away."""
+
 SOFT_CAUSE = 32
 """AST_SOFTHANGUP_EXPLICIT, no Q.850 cause: somebody asked Asterisk to hang up, which it does a moment later."""
 CAUSE_WAIT_S = 0.5
@@ -148,10 +151,10 @@ class Leg:
                 application_name=self._ari.app or "", event_source=f"channel:{self.id}"
             )
             if self.channel.name.startswith("PJSIP/"):
-                # the far end's REFER comes to us; Asterisk itself would transfer our media channel away
-                await self._ari.channels.set_channel_var(
-                    channel_id=self.id, variable="PJSIP_TRANSFER_HANDLING()", value="ari-only"
-                )
+                for variable, value in TRANSFER_HANDLING.items():
+                    await self._ari.channels.set_channel_var(
+                        channel_id=self.id, variable=variable, value=value
+                    )
         except ARIError as error:  # gone already, or too old for it: the call itself will notice
             log.debug("%s: not watched: %s", self.id, error)
 
