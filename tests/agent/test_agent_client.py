@@ -276,3 +276,21 @@ async def test_whatever_a_tool_gives_reaches_the_model(result, content):
     agent = AgentClient(None)
     await agent.add_tool_result("t-1", result)
     assert agent.history == [{"role": "tool", "tool_call_id": "t-1", "content": content}]
+
+
+async def test_a_result_stands_where_it_was_asked_for():
+    """Chat models refuse a conversation in which somebody speaks between a call and its result."""
+
+    def asks(*ids):
+        calls = [
+            {"id": each, "type": "function", "function": {"name": "f", "arguments": "{}"}} for each in ids
+        ]
+        return {"role": "assistant", "content": "", "tool_calls": calls}
+
+    agent = AgentClient(None)
+    user, reply = {"role": "user", "content": "And?"}, {"role": "assistant", "content": "Soon."}
+    first, second = asks("t-1"), asks("t-1", "t-2")  # some servers number them anew in each reply
+    agent.history += [first, {"role": "tool", "tool_call_id": "t-1", "content": "old"}, second, user, reply]
+    for each in ("t-1", "t-2"):
+        await agent.add_tool_result(each, each)
+    assert [m.get("content") for m in agent.history] == ["", "old", "", "t-1", "t-2", "And?", "Soon."]

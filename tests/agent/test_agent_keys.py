@@ -212,6 +212,29 @@ def test_an_agent_that_keys_cut_off_goes_on_after_a_pause_of_the_recording() -> 
 
 
 @ENGINES
+def test_keys_while_a_tool_is_at_work_do_not_part_it_from_its_result(engine: str) -> None:
+    @tool
+    async def slow() -> str:
+        """Slow."""
+        await asyncio.sleep(4)
+        return "done"
+
+    async def caller(call: FakeCall) -> None:
+        await call.says("Do it.")
+        await call.silence(3)
+        await call.presses("5#")
+        await call.hears("That is")
+        await call.silence(8)
+        await call.hangs_up()
+
+    agent = Agent(tools=[slow], filler="", idle_s=60)
+    result = converse(engine, agent, caller, [[calls("slow")], "That is it.", "That is it."])
+    roles = [m["role"] for m in result.history]
+    assert roles[roles.index("tool") - 1] == "assistant"
+    assert told(result) == ["Do it.", "[keys pressed: 5]"]
+
+
+@ENGINES
 def test_keys_that_cut_in_on_a_tools_own_prompt_are_the_tools(engine: str) -> None:
     got: list[str] = []
 

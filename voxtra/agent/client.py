@@ -209,14 +209,24 @@ class AgentClient:
         self.note_result(tool_id, result)
 
     def note_result(self, tool_id: str, result: object) -> None:
-        """:meth:`add_tool_result`, without a wait: it has none."""
+        """:meth:`add_tool_result`, without a wait: it has none.
+
+        It stands right after what asked for it, as chat models demand, whatever was said since.
+        """
         try:
             content = (
                 result if isinstance(result, str) else json.dumps(result, default=str, ensure_ascii=False)
             )
         except (TypeError, ValueError):  # keys that are no strings, or a thing that holds itself
             content = str(result)
-        self.history.append({"role": "tool", "tool_call_id": tool_id, "content": content})
+        history = self.history
+        asked = [
+            at for at, each in enumerate(history) if any(c.get("id") == tool_id for c in _calls_of(each))
+        ]
+        place = asked[-1] + 1 if asked else len(history)
+        while place < len(history) and history[place].get("role") == "tool":
+            place += 1
+        history.insert(place, {"role": "tool", "tool_call_id": tool_id, "content": content})
 
     def cut_to_heard(self, text: str, heard: str) -> None:
         """Make the history hold what the caller heard of the reply ``text``, and nothing else.
@@ -245,6 +255,11 @@ class AgentClient:
 def _begins_with(reply: str, said: str) -> bool:
     words = said.split()
     return reply.split()[: len(words)] == words
+
+
+def _calls_of(message: Message) -> Sequence[Any]:
+    calls: Sequence[Any] = message.get("tool_calls") or ()
+    return calls
 
 
 def _assistant(text: str, calls: Sequence[ToolCall]) -> Message:
