@@ -386,3 +386,16 @@ def test_what_looks_like_a_variable_comes_back_as_it_was(tmp_path: Path) -> None
     )
     config.to_yaml(tmp_path / "all.yaml")
     assert VoxtraConfig.load(file=tmp_path / "all.yaml", env={}) == config
+
+
+def test_what_keywords_and_ranges_can_not_be() -> None:
+    both = {"media": "rtp", "media.codec": "ulaw"}
+    assert refused(**both) == "media.codec: media is given both as a section and as a value"
+    for wrong in ("20000", 20000, [20000], [1, 2, 3]):
+        assert refused(media={"rtp_ports": wrong}) == (
+            f"media.rtp_ports = {wrong!r}: must be a range of ports, like 20000-20999"
+        )
+    assert VoxtraConfig.load(env={}, keywords={"media.rtp_ports": [20000, 20010]}).media.rtp_ports == (
+        20000,
+        20010,
+    )

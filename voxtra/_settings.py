@@ -201,12 +201,19 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
         *sections, last = name.split(".")
         place = out
         for section in sections:
-            place = place.setdefault(section, {})
+            place = _section_of(place, section, name)
         if isinstance(value, Mapping):
-            update(place.setdefault(last, {}), nested(value))
+            update(_section_of(place, last, name), nested(value))
         elif value is not None:
             place[last] = value
     return out
+
+
+def _section_of(place: dict[str, Any], section: str, name: str) -> dict[str, Any]:
+    found: object = place.setdefault(section, {})
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"{name}: {section} is given both as a section and as a value")
+    return found
 
 
 def update(into: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

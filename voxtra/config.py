@@ -83,6 +83,8 @@ def _app_name(value: str) -> str:
 def _port_range(value: object) -> object:
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", value)):
         return int(match[1]), int(match[2])
+    if not isinstance(value, tuple | list | None) or (value is not None and len(value) != 2):
+        raise ValueError("must be a range of ports, like 20000-20999")
     return value
 
 
