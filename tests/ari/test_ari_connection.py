@@ -6,13 +6,17 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from fake_ari import FakeARI, basic
 from faults import FaultProxy
 
-from voxtra.ari import ARIClient, ConnectionState, Event, Snapshot
+from voxtra.ari import Application, ARIClient, ConnectionState, Event, Snapshot
+from voxtra.ari.backoff import Backoff
+from voxtra.ari.connection import EventConnection
+from voxtra.ari.fanout import Fanout
 from voxtra.ari.websocket import MAX_REQUEST
 from voxtra.errors import (
     ARIConnectionLostError,
@@ -373,3 +377,34 @@ async def test_a_cancelled_connect_leaves_nothing() -> None:
                 await ari.connect()
         assert ari.state is ConnectionState.CLOSED
         assert [t for t in asyncio.all_tasks() if t.get_name().startswith("ari")] == []
+
+
+async def test_a_failure_nobody_thought_of_is_no_connection() -> None:
+    """It is said, and tried again; meanwhile nobody is told that all is well."""
+    states: list[ConnectionState] = []
+    ready = asyncio.Event()
+
+    class Socket:
+        async def run(self, receive: Any) -> None:
+            await ready.wait()
+            raise ValueError("a flaw")
+
+        async def close(self) -> None: ...
+
+    async def open_socket() -> Any:
+        return Socket()
+
+    async def fetch(socket: Any) -> Any:
+        return Snapshot(Application(name="a"), (), ())
+
+    connection = EventConnection("a", open_socket, fetch, Fanout(), Backoff(0.05, 0.05))
+    connection.on_state.add(states.append)
+    connection.start()
+    await connection.settled(wait=True)
+    ready.set()
+    await asyncio.sleep(0.02)
+    assert connection.state is ConnectionState.LOST
+    await connection.close()
+    assert states == [
+        ConnectionState.CONNECTING, ConnectionState.READY, ConnectionState.LOST, ConnectionState.CLOSED
+    ]  # fmt: skip

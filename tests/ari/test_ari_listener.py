@@ -79,3 +79,15 @@ def test_a_login_is_wanted_and_files_are_read(tmp_path: Path) -> None:
             ARIListener("127.0.0.1", 0, user, password)
     with pytest.raises(ConfigurationError, match="listen_cert"):
         server_tls(str(tmp_path / "none.pem"), "")
+
+
+async def test_a_login_that_is_no_text(listener: ARIListener, caplog: pytest.LogCaptureFixture) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(
+        b"GET /ari HTTP/1.1\r\nHost: x\r\nAuthorization: Basic \xff\xfe\r\nConnection: close\r\n\r\n"
+    )
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 401")
+    assert "Traceback" not in caplog.text

@@ -130,7 +130,15 @@ class Connection(ABC):
         except Exception as error:
             # A flaw of ours or of a library: said loudly, and no reason to stop looking after the connection.
             log.exception("the ARI connection failed in a way nobody thought of")
-            return TelephonyConnectionError(f"the connection failed: {type(error).__name__}")
+            failure = TelephonyConnectionError(f"the connection failed: {type(error).__name__}")
+            self._broke(failure)
+            return failure
+
+    def _broke(self, error: TelephonyError) -> None:
+        """Say so at once, before the goodbye to a peer that may not be there takes its time."""
+        self.last_error = error
+        if self.state is ConnectionState.READY and not self._replaced:
+            self._become(ConnectionState.LOST)
 
     def _give_up(self, state: ConnectionState) -> None:
         log.error("ARI: %s; no more tries", self.last_error)
@@ -223,12 +231,6 @@ class EventConnection(Connection):
             await asyncio.gather(reading, return_exceptions=True)
             await socket.close()
         return TelephonyConnectionError("the WebSocket ended")
-
-    def _broke(self, error: TelephonyError) -> None:
-        """Say so at once, before the goodbye to a peer that may not be there takes its time."""
-        self.last_error = error
-        if self.state is ConnectionState.READY and not self._replaced:
-            self._become(ConnectionState.LOST)
 
     async def _reconcile(self, socket: EventSocket) -> Snapshot:
         try:

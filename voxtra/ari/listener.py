@@ -166,7 +166,8 @@ class ARIListener:
 
     async def _arrive(self, request: web.Request) -> web.StreamResponse:
         peer = request.remote or "?"
-        if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), self._login):
+        shown = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(shown, self._login):
             log.warning("ARI connection from %s refused: wrong user or password", peer)
             return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="voxtra"'})
         if self._current is not None or self._runner is None:
