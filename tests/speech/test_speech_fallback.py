@@ -105,6 +105,27 @@ async def test_it_is_tried_again_in_the_background_after_longer_and_longer_pause
     assert tts.failures == {"a": 1, "b": 0}  # trials are nobody's call
 
 
+async def test_a_trial_that_fails_in_a_way_nobody_foresaw_is_not_the_last(made, caplog):
+    class Odd(Voice):
+        tries = 0
+
+        async def synthesize(self, text, *, voice=None, language=None):
+            self.tries += 1
+            if self.tries == 2:
+                raise ZeroDivisionError("a flaw")
+            async for speech in super().synthesize(text):
+                yield speech
+
+    a = Odd("a", "refuse")
+    tts = made(a, Voice("b"), retry_s=0.02)
+    await say(tts)
+    a.does = None
+    async with asyncio.timeout(3):
+        while tts.standbys.all[0].down:
+            await asyncio.sleep(0.01)
+    assert a.tries == 3
+
+
 async def test_a_server_is_left_alone_for_as_long_as_it_asks(made):
     class Busy(Voice):
         async def synthesize(self, text, *, voice=None, language=None):

@@ -118,9 +118,10 @@ class Standbys(Generic[P]):
             await asyncio.sleep(max(standby.back_at - clock(), 0))
             try:
                 await self._probe(standby.provider)
-            except VoxtraError as problem:
+            except Exception as problem:  # noqa: BLE001 - somebody else's provider: a flaw of it must not end the trials
                 standby.last_problem = str(problem)
-                logger.info("%s still fails: %s", standby.name, problem)
+                unforeseen = "" if isinstance(problem, VoxtraError) else f"{type(problem).__name__}: "
+                logger.info("%s still fails: %s%s", standby.name, unforeseen, problem)
                 self._leave_alone(standby, problem)
             else:
                 self._restore(standby)
