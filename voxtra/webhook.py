@@ -141,6 +141,11 @@ class BackendWebhook:
             return
         config = self.config
         await self._open_spool()
+        try:
+            await self._name_others()
+        except BaseException:
+            await self._spool.close()
+            raise
         resolver: Any = None if config.private_urls else PublicOnly(_ALLOWED_BY)
         self._client = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(resolver=resolver, limit=config.parallel),
@@ -152,10 +157,6 @@ class BackendWebhook:
             attempts, most_s = max(attempts, 100), 600.0
         patience = Patience(attempts, config.backoff, max(most_s, config.backoff), config.timeout + 5)
         self._spool.add_outlet(self._name, self._deliver, patience=patience, parallel=config.parallel)
-        for name, states in (await self._spool.do(SpoolStore.counts)).items():
-            if name != self._name:
-                log.warning("the spool %s has %d for %s, where nothing is sent now: voxtra spool list -f %s",
-                            self._spool.folder, sum(states.values()), name, self._spool.folder)  # fmt: skip
         self._writer = asyncio.ensure_future(self._write())
 
     async def _open_spool(self) -> None:
@@ -170,6 +171,13 @@ class BackendWebhook:
                 self._spool = found
                 return
         await self._spool.open()
+
+    async def _name_others(self) -> None:
+        """Say what waits in the spool for a URL that it is not sent to any more."""
+        for name, states in (await self._spool.do(SpoolStore.counts)).items():
+            if name != self._name:
+                log.warning("the spool %s has %d for %s, where nothing is sent now: voxtra spool list -f %s",
+                            self._spool.folder, sum(states.values()), name, self._spool.folder)  # fmt: skip
 
     def share(self, processes: int) -> None:
         """So many processes run this app side by side: each has a folder of its own in the spool's."""
