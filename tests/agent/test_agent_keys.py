@@ -192,7 +192,8 @@ def test_the_wait_for_keys_is_nobody_elses() -> None:
     assert said.data["latency"]["stt"] < 200
 
 
-def test_an_agent_that_keys_cut_off_goes_on_after_a_pause_of_the_recording() -> None:
+@ENGINES
+def test_an_agent_that_keys_cut_off_goes_on_after_a_pause_of_the_recording(engine: str) -> None:
     async def handler(call: CallSession) -> None:
         await call.answer()
         talk = asyncio.ensure_future(call.converse(Agent(greeting=LONG, idle_s=60)))
@@ -208,7 +209,7 @@ def test_an_agent_that_keys_cut_off_goes_on_after_a_pause_of_the_recording() -> 
         await call.hears("the weather", timeout=20)
         await call.hangs_up()
 
-    play("cascade", handler, caller, [])
+    play(engine, handler, caller, [LONG] if engine == "realtime" else [])
 
 
 @ENGINES
