@@ -65,6 +65,22 @@ def test_each_codec(v: Voice, engine: FakeEngine, codec: str, rate: int, wanted:
 
 
 @pytest.mark.proves("bridge.publish_downlink(frame, timestamp_us=)")
+def test_the_last_words_are_heard_out_when_the_call_ends(v: Voice, engine: FakeEngine) -> None:
+    call = v.calls.originate(to="+15551234567", from_="+15558675309", trunk_id="trunk_main")
+    heard: list[int] = []
+
+    def slow(frame: bytes, timestamp_us: int) -> None:
+        time.sleep(0.01)
+        heard.append(timestamp_us)
+
+    bridge = v.audio_bridge.attach(call.sid, on_uplink=slow)
+    for number in range(30):
+        engine.say(b"x", number)
+    engine.end_sound(4410)
+    until(lambda: bridge.closed)
+    until(lambda: heard == list(range(30)))
+
+
 def test_sound_goes_out_cut_into_frames_one_after_another(v: Voice, engine: FakeEngine) -> None:
     bridge = v.audio_bridge.attach(SID, codec="pcm16", sample_rate=8000)
     now = time.monotonic_ns() // 1000

@@ -31,9 +31,9 @@ class Hearer:
         if self.callback is not None:
             self.delivery.put(self.callback, frame.payload, frame.timestamp_us)
 
-    def ended(self) -> None:
-        """No frame comes any more."""
-        self.delivery.close()
+    def ended(self, call_over: bool) -> None:
+        """No frame comes any more. At the end of a call its last words are still heard out."""
+        self.delivery.close(finish=call_over)
         self.callback = None
 
 

@@ -29,7 +29,7 @@ class Tap:
         dial: makes a link.
         fmt: how frames are coded.
         on_frame: is handed each frame that comes, on the loop.
-        on_end: is called once when it is over, on the loop.
+        on_end: is called once when it is over, on the loop; True: the call is, and nobody here has closed it.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Tap:
         dial: Callable[[], Awaitable[Link]],
         fmt: AudioFormat,
         on_frame: Callable[[SoundFrame], None],
-        on_end: Callable[[], None],
+        on_end: Callable[[bool], None],
     ) -> None:
         self.format = fmt
         self.over = False
@@ -108,22 +108,25 @@ class Tap:
             await asyncio.wait([self._task])
 
     async def _run(self, link: Link) -> None:
+        call_over = False
         try:
             while True:
                 why = await self._carry(link)
                 if why.final:
                     log.info("%s: over: %s", self._name, why)
+                    call_over = not self.closed
                     return
                 log.info("%s: connecting again: %s", self._name, why)
                 again = await self._redial()
                 if again is None:
+                    call_over = True
                     return
                 link = again
                 self._outbox.drop_late()
                 self.reconnected += 1
         finally:
             self.over = True
-            self._on_end()
+            self._on_end(call_over)
 
     async def _redial(self) -> Link | None:
         """Another link; None when there won't be one."""
