@@ -33,6 +33,27 @@ def converse(
     return result, results[0]
 
 
+@pytest.mark.parametrize("order", [["save", "end_call"], ["end_call", "save"]])
+def test_a_tool_beside_one_that_ends_the_call_is_not_cut_off_by_it(order: list[str]) -> None:
+    saved: list[str] = []
+
+    @tool
+    async def save() -> str:
+        """Save the order."""
+        await asyncio.sleep(5)
+        saved.append("all of it")
+        return "saved"
+
+    async def caller(call: FakeCall) -> None:
+        await call.says("That is all.")
+        assert await call.ended() == "app"
+
+    model = ScriptedRealtime([["Goodbye.", *map(calls, order)]])
+    result, talk = converse(Agent(tools=[save, end_call()], filler=""), caller, model)
+    assert (saved, talk.reason) == (["all of it"], "ended")
+    assert "saved" in [m["content"] for m in result.history if m["role"] == "tool"]
+
+
 def test_a_tool_has_the_time_that_is_its_own() -> None:
     async def caller(call: FakeCall) -> None:
         await call.says("Can you hold the line?")
@@ -116,7 +137,8 @@ def test_tools_run_with_a_filler_and_the_model_goes_on() -> None:
     assert seen == [(17, "100")]
     assert (talk.tool_calls, talk.turns) == (1, 1)
     assert list(model.results.values()) == ['{"state": "shipped"}']
-    assert [m["role"] for m in result.history] == ["user", "assistant", "assistant", "tool", "assistant"]
+    assert [m["role"] for m in result.history] == ["user", "assistant", "tool", "assistant", "assistant"]
+    assert [m["content"] for m in result.history][3:] == ["Let me look.", "It was shipped."]
 
 
 @pytest.mark.proves("field 6")

@@ -270,6 +270,8 @@ class RealtimeAgent:
             if self._stage.handed_over:
                 return self._after_terminal(use.settle())
             return use.told
+        # it would cut off those beside it, which are to be done
+        await self._pipeline.tools.others(call.id, lambda name: not self._tools.ends(name))
         async with self._terminal:  # one after another
             self._ending = True
             await self._run_tool(use)

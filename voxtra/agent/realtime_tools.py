@@ -52,6 +52,15 @@ class ToolRuns:
         if reply is not None:
             await reply.was_cut.wait()
 
+    async def others(self, tool_id: str, which: Callable[[str], bool]) -> None:
+        """Wait until the other tools that the same reply asked for are done, those of the names ``which`` tells."""
+        reply = self.of.get(tool_id)
+        tasks = (
+            [task for call, task in reply.tools if call.id != tool_id and which(call.name)] if reply else []
+        )
+        if tasks:
+            await asyncio.wait(tasks)
+
     def start(self, call: ToolCall, reply: Reply) -> None:
         """Run a tool that ``reply`` asks for."""
         self.of[call.id] = reply

@@ -74,6 +74,10 @@ class ToolBox:
         made = known if known is not None else Tool(_unknown, name=name, description="unknown")
         return ToolUse(made, call_id, arguments)
 
+    def ends(self, name: str) -> bool:
+        """Whether it is a tool that ends the conversation."""
+        return name in self._tools and self._tools[name].terminal
+
     def refused(self, use: ToolUse, *, interrupted: bool) -> bool:
         """Whether it is not run; its result then says why."""
         why = self._refusal(use.tool, interrupted)
