@@ -209,6 +209,29 @@ async def test_an_answer_that_was_lost_with_the_connection(monkeypatch: Patch) -
         assert call.state is CallState.IN_PROGRESS
 
 
+async def test_verbs_of_a_call_that_rings_wait_for_its_answer(monkeypatch: Patch) -> None:
+    """It is the far end that answers a call that we placed."""
+    async with running(monkeypatch) as world:
+        office = Office(world)
+        call = await world.app.originate("PJSIP/bob", wait=False)
+        ringing = await office.ringing()
+        playing = asyncio.ensure_future(call.play_file("hello-world"))
+        await breathe(40)
+        assert call.state is CallState.RINGING
+        assert not playing.done()
+        office.pick_up(ringing)
+        await until(lambda: "channels.play_with_id" in world.ari.names())
+        world.ari.played(world.ari.asked_for("channels.play_with_id")[0]["playback_id"])
+        assert (await playing).reason == "finished"
+        await call.hangup()
+        refused = await world.app.originate("PJSIP/bob", wait=False)
+        playing = asyncio.ensure_future(refused.play_file("hello-world"))
+        await until(lambda: len(office.rung) == 2)
+        office.refuse(office.rung[1])
+        assert (await playing).reason == "hangup"
+        assert "channels.answer" not in world.ari.names()
+
+
 async def test_listening_in_that_fails_leaves_no_bridge(monkeypatch: Patch) -> None:
     monkeypatch.setattr("voxtra.company.SNOOP_S", 0.02)
     failed: list[str] = []

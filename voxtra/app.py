@@ -553,12 +553,14 @@ class VoxtraApp(Registrations):
             headers: SIP headers of the INVITE.
             early_media: the call is yours while it rings: what the far end plays then is heard. Not for
                 every trunk; the answer comes later (``await session.answered()``).
-            wait: False returns at once; ``await session.answered()`` then waits, and tells why not.
+            wait: False returns at once; ``await session.answered()`` then waits, and tells why not. Verbs that
+                make sound wait for the answer, too.
 
         Raises:
             ConfigurationError: the endpoint can't be.
             NotConnectedError: (a RuntimeError) the app is not connected.
             OriginateError: not answered; ``outcome`` is busy, no_answer, rejected or failed.
+            ARIConnectionLostError, ARITimeoutError: Asterisk could not be asked.
         """
         checked("endpoint", endpoint, (str,), "text, like 'PJSIP/alice'")
         checked("caller_id", caller_id, (str,), "text, like '4711' or 'Acme <4711>'")

@@ -291,6 +291,7 @@ class Exchange:
         session = CallSession(
             shared, leg, CallDirection.OUTBOUND, caller_id=caller_id, called_number=called_number
         )
+        leg.early = early_media
         if target.startswith("PJSIP/"):
             variables = {**TRANSFER_HANDLING, **(variables or {})}
         dialling: Coroutine[Any, Any, Leg] = dial(

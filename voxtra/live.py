@@ -182,7 +182,7 @@ class LiveCall:
                 )
                 self._begin_media(self.media)
                 await self._gather_seats()
-            if self.leg.up.is_set() and self.room is None and not self.on_hold and self.leg.away is None:
+            if self.leg.audible and self.room is None and not self.on_hold and self.leg.away is None:
                 if not self.media.joined:
                     await self.media.join()
                     self._hears_us(True)
@@ -261,7 +261,12 @@ class LiveCall:
 
     @property
     def _deaf(self) -> bool:
-        return self._away or self.private
+        return self._away or self.private or (self.leg.early and not self.leg.up.is_set())
+
+    def answered(self) -> None:
+        """Early media is over: from now on it is somebody who speaks to us."""
+        if self.voice is not None:
+            self.voice.deaf = self._deaf
 
     def _hears_us(self, hears: bool) -> None:
         """Whether the caller hears us, and we the caller."""

@@ -21,7 +21,13 @@ from voxtra.bridging import Bridging
 from voxtra.calls.audio import AudioOut, FrameEvents
 from voxtra.calls.leg import HangupReason, Leg, LegEnd, first_of
 from voxtra.calls.prompts import Prompts
-from voxtra.errors import CallEndedError, PipelineNotConfiguredError, SessionError, VoxtraError
+from voxtra.errors import (
+    CallEndedError,
+    OriginateError,
+    PipelineNotConfiguredError,
+    SessionError,
+    VoxtraError,
+)
 from voxtra.events import (
     CallEndedEvent,
     CallStartedEvent,
@@ -159,11 +165,16 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
     # ---- lifecycle
 
     async def answer(self) -> None:
-        """Answer the call. Answered already is as good.
+        """Answer the call. Answered already is as good; a call that we placed is waited for.
 
         Raises:
-            CallEndedError: the caller has gone.
+            CallEndedError: the caller has gone, or who is called does not answer.
         """
+        if self._dialling is not None and self._answered_at is None:
+            try:
+                await self.answered()
+            except OriginateError as error:
+                raise CallEndedError(str(error), reason="failed") from error
         await self._leg.answer()
         self._mark_answered()
         if self._live.media is not None:
@@ -172,6 +183,7 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
     def _mark_answered(self) -> None:
         if self._answered_at is None:
             self._answered_at = self._loop.time()
+            self._live.answered()
             self._state = CallState.IN_PROGRESS
             self._emit(VoxtraEvent(type=EventType.CALL_ANSWERED))
 

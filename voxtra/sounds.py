@@ -217,7 +217,7 @@ class Sounds:
         await self._prompts.stop(playback_id)
 
     async def audio_stream(self, codec: AudioCodec = AudioCodec.ULAW) -> AsyncIterator[AudioChunk]:
-        """The caller's sound, 20 ms at a time, until the call ends.
+        """The caller's sound, 20 ms at a time, until the call ends; of a call with early media while it rings, too.
 
         Args:
             codec: ``ulaw`` or ``alaw`` (8 kHz), or ``pcm_s16le`` at the line's rate.
@@ -225,7 +225,7 @@ class Sounds:
         A consumer that is more than 5 s late loses the oldest; ``sequence`` shows the gap. It begins anew where
         the line broke off and another took its place.
         """
-        await self._ready()
+        await (self._alive() if self._leg.audible else self._ready())
         line = (await self._live.sound()).line
         while True:
             async with AudioTap(line, codec) as tap:

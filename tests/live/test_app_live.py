@@ -23,7 +23,7 @@ from voxtra.errors import (
 from voxtra.events import AudioFrameEvent, EventType, VoxtraEvent
 from voxtra.exchange import Next
 from voxtra.testing.asterisk import PrivateAsterisk
-from voxtra.types import CallDirection
+from voxtra.types import AudioChunk, AudioCodec, CallDirection
 
 pytestmark = pytest.mark.live
 
@@ -340,6 +340,14 @@ async def test_a_call_that_rings_and_early_media(asterisk: PrivateAsterisk) -> N
         early = await rig.app.originate("PJSIP/phone", early_media=True, timeout=10)
         incoming = await phone.incoming()
         incoming.ringing(early_media=True)
+        heard: list[AudioChunk] = []
+        async for chunk in early.audio_stream(AudioCodec.PCM_S16LE):
+            if not heard:
+                incoming.play(tone(700, 1))  # what a network plays instead of a ringing tone
+            heard.append(chunk)
+            if len(heard) == 40:
+                break
+        assert max(np.abs(np.frombuffer(b"".join(chunk.data for chunk in heard), "<i2"))) > 2000
         assert early.state is CallState.RINGING
         incoming.answer()
         await early.answered(5)

@@ -101,6 +101,7 @@ class Leg:
         ended: resolves when the channel is gone or has left the application.
         entered: resolves when it has entered the application.
         up: set once it is answered.
+        early: whether it may be heard while it still rings.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Leg:
         self.ended: asyncio.Future[LegEnd] = loop.create_future()
         self.entered: asyncio.Future[StasisStart] = loop.create_future()
         self.up = asyncio.Event()
+        self.early = False
         self._ari = ari
         self._listeners: tuple[Callable[[Event], None], ...] = ()
         self._destroyed = asyncio.Event()
@@ -190,6 +192,11 @@ class Leg:
     def let_go(self) -> None:
         """It is in the dialplan and stays there: no longer ours."""
         self._end("left")
+
+    @property
+    def audible(self) -> bool:
+        """Whether there is sound: it is answered, or has early media and is in the application."""
+        return self.up.is_set() or (self.early and self.entered.done())
 
     async def answer(self) -> None:
         """Answer; does nothing when it is answered already."""
