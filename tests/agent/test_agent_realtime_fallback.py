@@ -149,6 +149,25 @@ def test_requests_that_become_one_reply_are_one() -> None:
     run_virtual(run())
 
 
+def test_what_a_model_still_says_that_was_not_opened_is_nobodys() -> None:
+    class Tells(ScriptedRealtime):
+        async def open(self, *, on_event: Any, **options: Any) -> Any:
+            asyncio.get_running_loop().call_later(0.1, on_event, StreamLost(LLMError("gone")))
+            raise LLMError("no connection")
+
+    async def run() -> None:
+        events: list[object] = []
+        both = Fallback(Tells(), ScriptedRealtime(), retry_s=60)
+        stream = await both.open(rate=8000, codec="ulaw", on_event=events.append)
+        await asyncio.sleep(1)
+        assert events == []
+        assert both.failures == {"scripted realtime": 1, "scripted realtime #2": 0}
+        await stream.close()
+        await both.close()
+
+    run_virtual(run())
+
+
 def test_one_that_failed_is_tried_in_the_background_and_comes_back() -> None:
     async def run() -> None:
         one, other = ScriptedRealtime(refuses=2), ScriptedRealtime()

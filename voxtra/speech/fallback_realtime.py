@@ -88,9 +88,11 @@ class FallbackRealtime(Several[SpeechToSpeech], SpeechToSpeech):
                     )
             except TimeoutError:
                 error = LLMError(f"{standby.name}: no connection within {self.first_result_s:g} s")
+                watched.over = True
                 self.standbys.failed(standby, error)
                 problems.append((standby.name, error))
             except VoxtraError as problem:
+                watched.over = True
                 self.standbys.failed(standby, problem)
                 problems.append((standby.name, problem))
             else:
@@ -109,7 +111,11 @@ class FallbackRealtime(Several[SpeechToSpeech], SpeechToSpeech):
 
 
 class _Watched(SpeechStream):
-    """One call's stream, and whether its provider keeps up."""
+    """One call's stream, and whether its provider keeps up.
+
+    Attributes:
+        over: True once what the provider says counts no more.
+    """
 
     inner: SpeechStream
 
@@ -124,12 +130,12 @@ class _Watched(SpeechStream):
         self._tell = tell
         self._wanted: set[str] = set()  # tags of the replies that have not begun; providers merge those alike
         self._under_way: Literal["", "silent", "heard"] = ""
-        self._over = False
+        self.over = False
         self._timer: asyncio.TimerHandle | None = None
 
     def event(self, event: SpeechEvent) -> None:
         """What the provider says."""
-        if self._over:
+        if self.over:
             return
         if isinstance(event, StreamLost):
             self._lose(event.error)
@@ -157,7 +163,7 @@ class _Watched(SpeechStream):
     def _watch(self) -> None:
         """A first word has to come within ``first_result_s`` of when it could, whatever else comes meanwhile."""
         waits = self._under_way == "silent" or (self._under_way == "" and self._wanted)
-        if self._over or not waits:
+        if self.over or not waits:
             self._rest()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._of.first_result_s, self._late)
@@ -172,7 +178,7 @@ class _Watched(SpeechStream):
         self._lose(LLMError(f"{self._standby.name}: no word of a reply within {limit:g} s"))
 
     def _lose(self, error: LLMError) -> None:
-        self._over = True
+        self.over = True
         self._watch()
         self._of.standbys.failed(self._standby, error)
         self._tell(StreamLost(error))
@@ -207,6 +213,6 @@ class _Watched(SpeechStream):
         self.inner.truncate(item, heard_ms)
 
     async def close(self) -> None:
-        self._over = True
+        self.over = True
         self._watch()
         await self.inner.close()
