@@ -25,6 +25,7 @@ from voxtra.errors import (
     OriginateError,
     TelephonyConnectionError,
 )
+from voxtra.events import VoxtraEvent
 
 Patch = pytest.MonkeyPatch
 
@@ -718,3 +719,35 @@ async def test_asterisk_is_lost_while_a_phone_rings(monkeypatch: Patch) -> None:
             await asyncio.wait_for(world.app.originate("PJSIP/alice", timeout=0.01), 3)
         await world.over()
         world.ari.answers.clear()
+
+
+async def test_listeners_that_hang_are_bounded(monkeypatch: Patch, caplog: pytest.LogCaptureFixture) -> None:
+    """A slow one costs its call's events, not the process its memory."""
+    monkeypatch.setattr("voxtra.exchange.MAX_BESIDE", 10)
+    began: list[str] = []
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        await asyncio.sleep(60)
+
+    async with running(monkeypatch, handler) as world:
+        hangs = asyncio.Event()
+
+        @world.app.on("dtmf.received")
+        async def slow(event: VoxtraEvent) -> None:
+            began.append(event.digit)  # type: ignore[attr-defined]
+            await hangs.wait()
+
+        world.call()
+        await breathe()
+        world.ari.press("caller", "1" * 30)
+        await breathe()
+        assert len(began) == 10
+        assert caplog.text.count("left out") == 1
+        hangs.set()
+        await breathe()
+        world.ari.press("caller", "2")
+        await breathe()
+        assert began[-1] == "2"
+        world.ari.hang_up("caller")
+        await world.over()

@@ -36,6 +36,9 @@ MAX_WAITING = 200
 FORCE_S = 5.0
 """How long calls may take to end once they are told to."""
 
+MAX_BESIDE = 1000
+"""Async listeners and callbacks of one call that may be at work at once; events beyond are left out for them."""
+
 CLAIM_S = 0.002
 """How long an app waits per call it has before it claims one more; at most ``CLAIM_MAX_S``."""
 CLAIM_MAX_S = 0.1
@@ -65,6 +68,7 @@ class Exchange:
         self._waiting: deque[Leg] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._hurry = asyncio.Event()
+        self._late: set[str] = set()  # calls of which it was said that their listeners are slow
         self.shared: Shared | None = None
         self.sessions: dict[str, CallSession] = {}
 
@@ -206,6 +210,7 @@ class Exchange:
 
         def done(task: asyncio.Task[None]) -> None:
             self._running.discard(task)
+            self._late.discard(session.id)
             if self.sessions.get(session.id) is session:  # else the channel is here again
                 del self.sessions[session.id]
             if not task.cancelled() and (error := task.exception()) is not None:
@@ -267,7 +272,21 @@ class Exchange:
                     log.exception("a listener failed on %s; the others go on", event.type)
                     continue
                 if inspect.iscoroutine(result):
-                    session._live.spawn(result, f"on({event.type})")
+                    self._beside(session, result, event)
+
+    def _beside(self, session: CallSession, work: Coroutine[Any, Any, None], event: VoxtraEvent) -> None:
+        """Run an async listener; one that is too slow for its events misses some."""
+        live = session._live
+        if live.busy < MAX_BESIDE:
+            live.spawn(work, f"on({event.type})")
+            return
+        work.close()
+        if session.id not in self._late:
+            self._late.add(session.id)
+            log.warning(
+                "call %s: %d listeners are still at work: %s is left out for them, and what comes until some are done",
+                session.id, MAX_BESIDE, event.type, extra={"call_id": session.id},
+            )  # fmt: skip
 
     # ---- calls that are placed
 

@@ -507,6 +507,11 @@ class LiveCall:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    @property
+    def busy(self) -> int:
+        """How much runs beside the handler now."""
+        return len(self._tasks)
+
     async def guard(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Await ``work`` with a bound; what fails in it is logged and stays there."""
         try:
