@@ -561,3 +561,20 @@ async def test_what_was_owed_is_paid_by_a_reply_that_the_provider_begins(server,
     await server.now.begin({})
     await call.until_event("agent.speech.ended")
     assert not call.pipeline.owes
+
+
+async def test_a_model_knows_what_was_heard_before_it_is_asked_again(server, talk):
+    """A key that is a turn of its own cuts in and ends the turn at once."""
+    words = " ".join(f"word{n}" for n in range(40))
+    server.heard = ["What is new?"]
+    server.replies = [Reply(words, 4000), Reply("All right.", 200)]
+    call = await talk()
+    await call.line.say(300)
+    await call.line.wait(200)
+    await call.line.voiced(40)
+    call.pipeline.key("#")
+    assert call.pipeline.busy
+    await call.until_event("agent.speech.ended", 2)
+    kinds = [m["type"] for m in server.now.messages if not m["type"].startswith("input_audio")]
+    assert kinds[-3:] == ["conversation.item.create", "conversation.item.truncate", "response.create"]
+    assert call.said()[2:] == [("user", "[keys pressed: #]"), ("assistant", "All right.")]

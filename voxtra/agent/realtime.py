@@ -117,7 +117,7 @@ class RealtimePipeline:
         )
         self._stopped: asyncio.Future[None] = self._loop.create_future()
         self._replies = Replies(agent, self._playing, self.tools)
-        self._cutting = Cut(self._playing, self._replies, handle=self._event, done=self._tell)
+        self._cutting = Cut(self._playing, self._replies, handle=self._event, done=self._cut_over)
         self._unfollow = agent.follow_language(self._link.use_language)
         self._words = CallerWords(agent, lambda text: emit(UserTranscriptEvent(text=text)))
         self._asking = Asking(
@@ -126,6 +126,7 @@ class RealtimePipeline:
             self._words,
             emit=emit,
             thinks=lambda: self._caller.agent_thinks(not self.speaking),
+            cutting=lambda: self._cutting.under_way,
             unanswered=unanswered,
         )
         self._failures = 0
@@ -238,8 +239,8 @@ class RealtimePipeline:
     def give_up_keys(self) -> str:
         """The keys of the turn under way, for somebody who asks for keys: they are no turn then."""
         keys = self._caller.give_up_keys()
-        if self._asking.owed and not (self.caller_speaks or self.deaf):
-            self._asking.ask()
+        if not (self.caller_speaks or self.deaf):
+            self._asking.pay()
         return keys
 
     @property
@@ -250,8 +251,8 @@ class RealtimePipeline:
     @deaf.setter
     def deaf(self, deaf: bool) -> None:
         self._caller.deaf = deaf
-        if not deaf and self._asking.owed and self._link.stream is not None:
-            self._asking.ask()
+        if not deaf:
+            self._asking.pay()
 
     def stop(self) -> None:
         """End the conversation; what was not heard yet is not said."""
@@ -355,8 +356,8 @@ class RealtimePipeline:
 
     def caller_was_none(self, interrupted: bool) -> None:
         """A cough. If the model was cut off for it, it takes the floor again."""
-        if self._link.stream is not None and not self._provider.ends_turns:
-            self._link.stream.clear()
+        if not self._provider.ends_turns:
+            self._link.clear()
         if self._caller.deaf:
             self._asking.owed = self._asking.owed or interrupted  # until it hears again
         elif interrupted or self._asking.owed:
@@ -373,11 +374,9 @@ class RealtimePipeline:
             self.busy and not self._interruptible
         )  # what is said into that is not heard; keys are pressed ahead
         if ours and waits:
-            if self._link.stream is not None:
-                self._link.stream.clear()
+            self._link.clear()
             if not turn.keys:
-                if self._asking.owed:
-                    self._asking.ask()
+                self._asking.pay()
                 return
         self._emit(VoxtraEvent(type=EventType.TURN_ENDED, data=told_of(turn, self._loop.time() * 1000)))
         self.agent.times = TurnTimes.after(turn)
@@ -477,6 +476,10 @@ class RealtimePipeline:
         self._asking.unanswered = None
         self._cutting.begin(self._link.stream)
         return True
+
+    def _cut_over(self) -> None:
+        self._asking.cut_over()
+        self._tell()
 
     def _audible(self, audible: bool) -> None:
         playing = self._playing

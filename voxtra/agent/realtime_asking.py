@@ -28,6 +28,7 @@ class Asking:
         agent: whose history it is.
         words: writes down what the caller said.
         thinks: called when a reply is asked for.
+        cutting: whether it is not known yet how much was heard of what was cut off: the model is told that first.
 
     Attributes:
         asked: True while a reply is wanted of which nothing is known yet.
@@ -43,6 +44,7 @@ class Asking:
         *,
         emit: Callable[[VoxtraEvent], None],
         thinks: Callable[[], None],
+        cutting: Callable[[], bool],
         unanswered: Unanswered | None,
     ) -> None:
         self.asked = False
@@ -53,6 +55,8 @@ class Asking:
         self._words = words
         self._emit = emit
         self._thinks = thinks
+        self._cutting = cutting
+        self._held: list[tuple[str, str]] = []  # asked for during a cut
         self._untold: list[str] = []  # came while there was no connection
 
     def ask(self, instructions: str = "", tag: str = "") -> None:
@@ -66,7 +70,22 @@ class Asking:
         if not tag:
             self._emit(VoxtraEvent(type=EventType.AGENT_THINKING))
             self._agent.times.llm_started()
-        self._link.stream.respond(instructions, tag=tag)
+        if self._cutting():
+            self._held.append((instructions, tag))
+        else:
+            self._link.stream.respond(instructions, tag=tag)
+
+    def pay(self) -> None:
+        """Ask for what is owed."""
+        if self.owed:
+            self.ask()
+
+    def cut_over(self) -> None:
+        """The model knows what was heard."""
+        held, self._held = self._held, []
+        for instructions, tag in held:
+            if self._link.stream is not None:
+                self._link.stream.respond(instructions, tag=tag)
 
     async def again(self, caller_speaks: Callable[[], bool]) -> None:
         """Ask once more for a reply that failed, after a moment; not while the caller speaks."""
@@ -107,6 +126,7 @@ class Asking:
         waiting = self.asked and self.unanswered is None and not says
         self.owed = self.owed or waiting or any(not reply.cut for reply in replies)
         self.asked = False
+        self._held.clear()  # owed, or told to be said again
 
     def history(self) -> list[Message]:
         """What the next connection is opened with: an unanswered turn is sent as it was spoken."""

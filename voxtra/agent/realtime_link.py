@@ -86,6 +86,11 @@ class Link:
         if self.stream is not None and self._uplink is not None:
             self.stream.push(self._uplink.process(pcm))
 
+    def clear(self) -> None:
+        """What was pushed is no turn."""
+        if self.stream is not None:
+            self.stream.clear()
+
     def lose(self, error: LLMError) -> None:
         """The connection is of no use any more."""
         if not self.lost.done():
