@@ -13,10 +13,10 @@ from fake_calls import breathe, missing
 from voxtra import CallSession, CallState
 from voxtra.ari import Channel, ChannelDestroyed
 from voxtra.ari.events import ChannelHold, ChannelTransfer, ChannelUnhold
-from voxtra.errors import ARIConnectionLostError, ARIServerError, CallEndedError, OriginateError
+from voxtra.errors import ARIServerError, CallEndedError, OriginateError
+from voxtra.testing.fake_speech import FakeTTS
 
 Patch = pytest.MonkeyPatch
-LOST = ARIConnectionLostError("POST", "/there", 0, "the WebSocket broke meanwhile")
 REFUSED = ARIServerError("POST", "/there", 500, "Allocation failed")
 
 
@@ -77,13 +77,14 @@ async def test_a_caller_who_holds_while_it_rings_is_back_after_a_transfer_that_f
         results.append(await call.transfer_to("PJSIP/bob"))
         results.append((call.state, line.paused, call._live._away))
 
-    async with running(monkeypatch, handler) as world:
+    async with running(monkeypatch, handler, tts=FakeTTS()) as world:
         office = Office(world)
         world.call()
         ringing = await office.ringing()
         channel = world.ari.channels_there["caller"]
         world.ari.tell(ChannelHold(channel=channel))
         world.ari.tell(ChannelUnhold(channel=channel))
+        assert world.transport.lines[0].paused, "what is played now is heard by nobody"
         office.refuse(ringing)
         await world.over()
     assert results[0].reason == "busy"
@@ -330,7 +331,8 @@ async def test_an_attended_transfer_of_calls_whose_handlers_have_returned(monkey
         world.ari.hang_up("first")
         world.ari.hang_up("second")
         await breathe(60)
-        assert caller.is_active and colleague.is_active
+        assert caller.is_active
+        assert colleague.is_active
         assert caller.bridge_id == colleague.bridge_id is not None
         world.ari.hang_up("caller")
         await world.over()

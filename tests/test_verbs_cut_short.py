@@ -14,6 +14,8 @@ from voxtra import CallSession, CallState
 from voxtra.agent.agent import Agent
 from voxtra.agent.tools import tool
 from voxtra.ari import ChannelDestroyed, StasisEnd
+from voxtra.ari.events import ChannelHold, ChannelUnhold
+from voxtra.ari.models import Variable
 from voxtra.errors import ARIServerError, ConfigurationError
 from voxtra.testing import FakeCall, ScriptedLLM, run_call
 from voxtra.testing import tool as calls
@@ -148,8 +150,6 @@ async def test_a_hold_that_fails_is_none(monkeypatch: Patch, flaw: str) -> None:
 
 
 async def test_our_hold_stays_when_the_far_end_ends_its_own(monkeypatch: Patch) -> None:
-    from voxtra.ari.events import ChannelHold, ChannelUnhold
-
     states: list[Any] = []
 
     async def handler(call: CallSession) -> None:
@@ -224,8 +224,6 @@ async def test_a_call_that_went_elsewhere_stays_completed(monkeypatch: Patch) ->
         world.ari.tell(ChannelDestroyed(channel=channel, cause=16, cause_txt="Normal Clearing"))
 
     async with running(monkeypatch, handler) as world:
-        from voxtra.ari.models import Variable
-
         world.ari.answers["channels.get_channel_var"] = Variable(value="INVITE, REFER")
         world.ari.answers["channels.redirect"] = redirect
         session = world.call()
@@ -345,3 +343,26 @@ async def test_arguments_that_cannot_be(monkeypatch: Patch, verb: Callable[[Call
         world.call()
         await world.over()
     assert len(said) == 1
+
+
+async def test_the_end_of_a_hold_that_was_lost_with_the_connection(monkeypatch: Patch) -> None:
+    """Its event never comes: the agent would be silent, and deaf, for good."""
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        await call.open_line()
+        await asyncio.sleep(60)
+
+    async with running(monkeypatch, handler, tts=FakeTTS()) as world:
+        session = world.call()
+        lines = world.transport.lines
+        await until(lambda: lines and not lines[0].paused)
+        world.ari.tell(ChannelHold(channel=world.ari.channels_there["caller"]))
+        assert lines[0].paused
+        assert session.state is CallState.ON_HOLD
+        world.ari.resync()
+        assert not lines[0].paused
+        assert session.state is CallState.IN_PROGRESS
+        world.ari.hang_up("caller")
+        await world.over()
+    assert world.types().count("call.resumed") == 1

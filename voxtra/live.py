@@ -131,6 +131,7 @@ class LiveCall:
         """The bridge it shares with others; its own media is out of it meanwhile."""
         self.seats: tuple[Seat, ...] = ()
         self.on_hold = False
+        self.far_hold = False
         self.private = False
         """Nothing that the caller says is to be written down, nor heard by a recogniser."""
         self.follower: Follower | None = None
@@ -478,8 +479,9 @@ class LiveCall:
 
     def held_by_far_end(self, held: bool) -> None:
         """The far end has put us on hold: what we hear now is its music, and nobody hears us."""
-        if self.voice is None or self.media is None or self.room is not None or self.on_hold:
-            return
+        self.far_hold = held
+        if self.voice is None or self.media is None or not self.media.joined:
+            return  # elsewhere: what comes back on the line is heard
         self._hears_us(not held)
         if held:
             self.media.line.pause()

@@ -15,7 +15,7 @@ from voxtra.agent.conversation import Conversation, ConversationResult, Engines
 from voxtra.agent.mouth import SayResult
 from voxtra.agent.pipeline import VoicePipeline
 from voxtra.agent.stage import Stage
-from voxtra.ari import ARIClient, ChannelDtmfReceived, Event
+from voxtra.ari import ARIClient, ChannelDtmfReceived, Event, StasisStart
 from voxtra.ari.events import ChannelHold, ChannelTransfer, ChannelUnhold
 from voxtra.bridging import Bridging
 from voxtra.calls.audio import AudioOut, FrameEvents
@@ -448,7 +448,10 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
             # those with a state are echoes of what we told of its progress
             if event.state is None and event.referred_by.source_channel.id == self.id:
                 self._live.spawn(self._transfer_wanted(event), "transfer")
-        elif isinstance(event, ChannelHold | ChannelUnhold):
+        elif isinstance(event, ChannelHold | ChannelUnhold) or (
+            self._live.far_hold and isinstance(event, StasisStart)
+        ):
+            # the connection was lost, and with it perhaps the end of a hold: better heard in vain than never
             held = isinstance(event, ChannelHold)
             self._live.held_by_far_end(held)
             self._set_hold(held, by="far end")
