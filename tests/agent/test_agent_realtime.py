@@ -17,7 +17,7 @@ from voxtra.errors import LLMError
 from voxtra.media.clock import Clock
 from voxtra.media.codecs import make_codec
 from voxtra.media.paced_line import PacedLine
-from voxtra.speech.base import VAD, VADStream
+from voxtra.speech.base import VAD, ReplyAudio, ReplyStarted, VADStream
 from voxtra.speech.realtime import OpenAIRealtime
 from voxtra.turns import TurnDetection
 
@@ -578,3 +578,18 @@ async def test_a_model_knows_what_was_heard_before_it_is_asked_again(server, tal
     kinds = [m["type"] for m in server.now.messages if not m["type"].startswith("input_audio")]
     assert kinds[-3:] == ["conversation.item.create", "conversation.item.truncate", "response.create"]
     assert call.said()[2:] == [("user", "[keys pressed: #]"), ("assistant", "All right.")]
+
+
+async def test_what_was_held_back_of_a_connection_that_is_gone_is_not_said(server, talk):
+    call = await talk()
+    await call.line.say(300)
+    await call.line.wait(200)
+    await server.until("response.create")
+    cutting = call.pipeline._cutting
+    call.pipeline._event(ReplyStarted("r"))
+    call.pipeline._cut()
+    call.pipeline._event(ReplyAudio("r", "i", bytes(320)))
+    task = cutting._task
+    await call.pipeline._link.close()
+    await task
+    assert not cutting.under_way

@@ -408,8 +408,9 @@ class RealtimePipeline:
                     self._emit(VoxtraEvent(type=EventType.AGENT_THINKING))
                     times.llm_started()
             case ReplyAudio() | ReplyText() | ReplyAudioEnded() | ReplyToolCall():
-                assert self._link.stream is not None  # it is from there
-                known = self._replies.part(event, self._link.stream.rate)
+                stream = self._link.stream
+                # of a connection that was closed while it was held back nothing more is said
+                known = stream is not None and self._replies.part(event, stream.rate)
                 if known and isinstance(event, ReplyAudio | ReplyToolCall):
                     self._asking.unanswered = None
             case ReplyEnded():
