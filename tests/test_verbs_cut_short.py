@@ -327,6 +327,13 @@ async def test_a_sound_that_breaks_off_says_whether_the_call_is_over(monkeypatch
         lambda call: call.transfer_warm("PJSIP/bob", timeout=-1),
         lambda call: call.transfer_warm("PJSIP/bob", accept="yes"),
         lambda call: call.transfer_to_queue("support", timeout=-1),
+        lambda call: call.transfer_to_queue(600),
+        lambda call: call.transfer_to(200),
+        lambda call: call.transfer_warm(None),
+        lambda call: call.send_dtmf(1234),
+        lambda call: call.play_file(5),
+        lambda call: call.play_file(["hello", 5]),
+        lambda call: call.play_url(None),
     ],
 )
 async def test_arguments_that_cannot_be(monkeypatch: Patch, verb: Callable[[CallSession], Any]) -> None:

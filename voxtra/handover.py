@@ -7,6 +7,7 @@ import functools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from voxtra._checks import checked
 from voxtra.calls.dial import check_timeout, dial, endpoint_of
 from voxtra.calls.dtmf import KEYS
 from voxtra.calls.leg import Leg, first_of
@@ -79,6 +80,7 @@ class Handover(Refer):
         """
         self._leg.check()
         check_timeout(timeout)
+        checked("endpoint", endpoint, (str,), "text, like 'PJSIP/alice'")
         if endpoint.startswith(("sip:", "sips:")):
             result = await self._refer(endpoint, timeout)
             if result is not None:
@@ -163,6 +165,7 @@ class Handover(Refer):
             CallEndedError: the call was over already.
         """
         check_timeout(timeout, none=0)
+        checked("queue", queue, (str,), "its name as text")
         if not queue.replace("-", "").replace("_", "").isalnum():
             raise ConfigurationError(f"queue {queue!r}: letters, digits, '-' and '_' only")
         await self.answer()
@@ -236,7 +239,8 @@ class Handover(Refer):
         """
         self._leg.check()
         check_timeout(timeout)
-        if accept is not None and (len(accept) != 1 or accept not in KEYS):
+        checked("endpoint", endpoint, (str,), "text, like 'PJSIP/alice'")
+        if accept is not None and accept not in tuple(KEYS):
             raise ConfigurationError(
                 f"accept={accept!r}: one key, like '1', or None to connect without asking"
             )

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from voxtra._checks import checked
 from voxtra.ari import ChannelDtmfReceived, Event
 from voxtra.ari.events import ChannelTalkingStarted
 from voxtra.calls.amd import AnswerDetector, Answerer, AnswerResult
@@ -86,18 +87,19 @@ class Sounds:
             ConfigurationError: it is nothing that Asterisk plays.
             CallEndedError: the call was over already.
         """
+        uris = tuple(media_uris(filename))
         _check_interrupt(interrupt_by)
         await self._alive()
         try:
             await self._ready()
         except CallEndedError:
-            return PlayResult("hangup", tuple(media_uris(filename)))
+            return PlayResult("hangup", uris)
         async with self._keys_asked_for(interrupt_by), self._cut_in(interrupt_by):
             if self._key_waits(interrupt_by):
-                return PlayResult("interrupted", tuple(media_uris(filename)))
+                return PlayResult("interrupted", uris)
             async with self._live.prompting():
                 if self._key_waits(interrupt_by):  # a recorder takes its time to make ready
-                    return PlayResult("interrupted", tuple(media_uris(filename)))
+                    return PlayResult("interrupted", uris)
                 return await self._prompts.play(filename, lang=lang)
 
     def _key_waits(self, by: InterruptBy) -> bool:
@@ -159,6 +161,7 @@ class Sounds:
             ConfigurationError: the URL can't be.
             CallEndedError: the call was over already.
         """
+        checked("url", url, (str,), "text, like 'https://example.com/a.wav'")
         _check_interrupt(interrupt_by)
         await self._alive()
         try:
@@ -325,7 +328,7 @@ class Sounds:
             key.cancel()
 
     async def send_dtmf(self, dtmf: str, *, duration_ms: int = 100, between_ms: int = 100) -> None:
-        """Press keys towards the far end; returns when the last one was sent, or the call ended.
+        """Press keys towards the far end; returns when the last one was sent.
 
         Args:
             dtmf: keys ``0-9 * # A-D``; ``w`` waits half a second.
@@ -334,8 +337,9 @@ class Sounds:
 
         Raises:
             ConfigurationError: there is something else in it.
-            CallEndedError: the call is over.
+            CallEndedError: the call is over, or ended before the last key.
         """
+        checked("dtmf", dtmf, (str,), "keys as text, like '12#'")
         keys = dtmf.upper().replace(",", "W")
         if not keys or not re.fullmatch(r"[0-9A-D*#W]+", keys):
             raise ConfigurationError(f"send_dtmf({dtmf!r}): keys are 0-9 * # A-D, and w for a pause")

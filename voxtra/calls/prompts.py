@@ -46,7 +46,10 @@ def media_uris(prompt: str | Sequence[str]) -> list[str]:
         ConfigurationError: empty, or of a scheme that Asterisk can't play.
     """
     uris = []
-    for item in [prompt] if isinstance(prompt, str) else list(prompt):
+    items: object = [prompt] if isinstance(prompt, str) else prompt
+    if not isinstance(items, Sequence) or not all(isinstance(item, str) for item in items):
+        raise ConfigurationError(f"{prompt!r}: a sound's name, like 'hello-world', or a list of them")
+    for item in items:
         scheme, colon, rest = item.strip().partition(":")
         if not colon:
             scheme, rest = "sound", item.strip()
