@@ -10,6 +10,7 @@ from voxtra.calls.leg import Leg
 from voxtra.calls.media import CallMedia
 from voxtra.calls.switchboard import Switchboard
 from voxtra.errors import ARIConnectionLostError, ARIServerError, CallEndedError, MediaError
+from voxtra.media.line import Offer
 
 STEPS = [
     "channels.external_media",
@@ -154,3 +155,16 @@ async def test_the_connection_breaks_while_it_is_joined(
     ari.resync()
     await breathe()
     assert left(ari, switchboard) == set()
+
+
+async def test_no_line_to_be_had_leaves_no_mailbox(ari: FakeAri, switchboard: Switchboard, leg: Leg) -> None:
+    """All ports are taken: that may last, and every call tries."""
+
+    class Full(FakeTransport):
+        def offer(self) -> Offer:
+            raise MediaError("no free RTP port")
+
+    before = dict(switchboard._mailboxes)
+    with pytest.raises(MediaError, match="port"):
+        await CallMedia.open(ari, switchboard, Full(), leg)  # type: ignore[arg-type]
+    assert switchboard._mailboxes == before

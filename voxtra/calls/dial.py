@@ -104,7 +104,8 @@ async def dial(
             answered = await _create(ari, leg, endpoint, caller_id, timeout, variables or {})
         else:
             await _place(ari, leg, endpoint, caller_id, timeout, variables or {})
-        if leg.ended.done():  # hung up before Asterisk had it, which has it now: nobody else would end its ringing
+        if leg.ended.done():
+            # hung up before Asterisk had it, which has it now: nobody else would end its ringing
             switchboard.chore(switchboard.gone(ari.channels.hangup(channel_id=leg.id, reason="no_answer")))
         waited: list[asyncio.Future[Any]] = [answered, leg.ended]
         await first_of(*waited, *([give_up] if give_up is not None else []), timeout=timeout + ANSWER_GRACE_S)

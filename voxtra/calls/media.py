@@ -133,8 +133,8 @@ async def open_line(
         ARIError: Asterisk refused.
         TelephonyConnectionError: the connection is down and did not come back in time.
     """
-    media = Leg(ari, switchboard, channel_id)
     offer = transport.offer()
+    media = Leg(ari, switchboard, channel_id)
     line: Line | None = None
     try:
         parameters: dict[str, Any] = dict(offer.params)
