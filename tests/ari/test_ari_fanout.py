@@ -202,3 +202,9 @@ async def drain_without_end(source: EventStream) -> list[Event]:
 async def test_a_stream_is_read_inside_its_with() -> None:
     with pytest.raises(SessionError):
         await anext(stream(Fanout()))
+
+
+def test_a_debug_log_has_each_event_and_not_what_it_holds(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "voxtra.ari"):
+        Fanout().deliver(dtmf("7"))
+    assert caplog.messages == ["← ChannelDtmfReceived channel:c1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +26,12 @@ def asterisk() -> Iterator[PrivateAsterisk]:
     yield instance
     _running.remove(instance)
     asyncio.run(instance.stop())
+
+
+@pytest.fixture(autouse=True)
+def _told_in_full(caplog: pytest.LogCaptureFixture) -> None:
+    """A test that fails shows each request and each event."""
+    caplog.set_level(logging.DEBUG, logger="voxtra")
 
 
 @pytest.fixture

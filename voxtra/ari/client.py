@@ -332,10 +332,15 @@ class ARIClient:
         except TimeoutError:
             said = f"{MAX_UNDER_WAY} others were under way for {limit_s:g} s"
             raise ARITimeoutError(request.method, request.path, 0, said) from None
+        log.debug("→ %s %s", request.method, request.path)
         try:
             response = await self._carry_safely(request, deadline)
+        except Exception as error:
+            log.debug("→ %s %s: %s", request.method, request.path, error)
+            raise
         finally:
             self._slots.release()
+        log.debug("→ %s %s: %d", request.method, request.path, response.status)
         if not 200 <= response.status < 300:
             raise refusal(request, response)
         return response.body

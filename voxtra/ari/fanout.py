@@ -126,6 +126,8 @@ class Fanout:
 
     def deliver(self, event: Event) -> None:
         """Give one event to everybody. Raises nothing, waits for nobody."""
+        if log.isEnabledFor(logging.DEBUG):  # not what it holds: keys and numbers are nobody's here
+            log.debug("← %s %s", event.type, " ".join(subjects(event)))
         for callback in self._callbacks:
             try:
                 callback(event)
