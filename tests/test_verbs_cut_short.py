@@ -16,7 +16,7 @@ from voxtra.agent.tools import tool
 from voxtra.ari import ChannelDestroyed, StasisEnd
 from voxtra.ari.events import ChannelHold, ChannelUnhold
 from voxtra.ari.models import Variable
-from voxtra.errors import ARIServerError, ConfigurationError
+from voxtra.errors import ARINotInStasisError, ARIServerError, CallEndedError, ConfigurationError
 from voxtra.testing import FakeCall, ScriptedLLM, run_call
 from voxtra.testing import tool as calls
 from voxtra.testing.fake_speech import FakeTTS
@@ -373,3 +373,38 @@ async def test_the_end_of_a_hold_that_was_lost_with_the_connection(monkeypatch: 
         world.ari.hang_up("caller")
         await world.over()
     assert world.types().count("call.resumed") == 1
+
+
+GONE = ARINotInStasisError("POST", "/there", 422, "Channel not in Stasis application")
+
+
+@pytest.mark.parametrize("verb", ["hold", "transfer", "refer"])
+async def test_a_hang_up_that_asterisk_tells_by_refusing(monkeypatch: Patch, verb: str) -> None:
+    """The request is faster than the event."""
+    seen: list[Any] = []
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        await call.open_line()
+        try:
+            if verb == "hold":
+                await call.hold()
+            else:
+                address = "PJSIP/bob" if verb == "transfer" else "sip:bob@example.com"
+                seen.append((await call.transfer_to(address)).reason)
+        except CallEndedError as error:
+            seen.append(error.reason)
+
+    def refuse(**_: Any) -> Any:
+        asyncio.get_running_loop().call_soon(world.ari.hang_up, "caller")
+        return GONE
+
+    async with running(monkeypatch, handler) as world:
+        world.ari.answers["channels.get_channel_var"] = Variable(value="INVITE, REFER")
+        world.ari.answers["bridges.remove_channel"] = refuse
+        for each in ("hold", "ring", "redirect"):
+            world.ari.answers[f"channels.{each}"] = GONE
+        world.ari.answers["channels.originate_with_id"] = lambda **_: None
+        world.call()
+        await world.over()
+    assert seen == ["hangup"]

@@ -67,6 +67,8 @@ class Refer(Company):
             await self._refer_done(timeout)
         except ARIInvalidError:
             return None  # not a SIP channel
+        except CallEndedError:
+            return TransferResult("hangup", "refer", address)
         except ARITimeoutError:
             # Until the far end tells how it went, its channel obeys nothing: there is no call to go on with
             await self._leg.hangup()

@@ -9,7 +9,7 @@ from typing import Any
 from voxtra.ari import ARIClient
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.switchboard import Switchboard, new_id
-from voxtra.errors import ARIInvalidError, ARINotFoundError, MediaError
+from voxtra.errors import ARIInvalidError, ARINotFoundError, ARINotInStasisError, MediaError
 from voxtra.media.line import Line, Transport
 
 log = logging.getLogger("voxtra.calls")
@@ -109,7 +109,7 @@ class CallMedia:
         if not self._leg.is_over:
             try:
                 await self._ari.bridges.remove_channel(bridge_id=self._bridge_id, channel=[self._leg.id])
-            except (ARIInvalidError, ARINotFoundError) as error:
+            except (ARIInvalidError, ARINotFoundError, ARINotInStasisError) as error:
                 log.debug("%s was not in its bridge: %s", self._leg.id, error)
 
     async def close(self) -> None:
