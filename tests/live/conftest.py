@@ -31,7 +31,7 @@ def asterisk() -> Iterator[PrivateAsterisk]:
 @pytest.fixture(autouse=True)
 def _told_in_full(caplog: pytest.LogCaptureFixture) -> None:
     """A test that fails shows each request and each event."""
-    caplog.set_level(logging.DEBUG, logger="voxtra")
+    caplog.set_level(logging.DEBUG, logger="voxtra.ari")
 
 
 @pytest.fixture

@@ -336,7 +336,7 @@ class ARIClient:
         try:
             response = await self._carry_safely(request, deadline)
         except Exception as error:
-            log.debug("→ %s %s: %s", request.method, request.path, error)
+            log.debug("→ %s %s: %s", request.method, request.path, str(error))
             raise
         finally:
             self._slots.release()
