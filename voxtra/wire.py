@@ -154,8 +154,8 @@ class Originate(Wire):
     from_: E164 = Field(alias="from")
     trunk_id: TrunkId
     agent: AgentRef | None = None
-    ring_timeout_sec: int = 30
-    """Clamped to 5..120."""
+    ring_timeout_sec: float = Field(default=30, strict=True, allow_inf_nan=False)
+    """Whole seconds or not; clamped to 5..120."""
 
 
 class Get(Wire):

@@ -69,8 +69,8 @@ async def test_who_hung_up_reads_the_end_next(serve: Serve, monkeypatch: pytest.
         assert await client.status(sid) == "completed"
 
 
-@pytest.mark.parametrize(("asked", "wanted"), [(1, 5), (30, 30), (4000, 120), (-5, 5)])
-async def test_the_ring_timeout_is_clamped(serve: Serve, asked: int, wanted: int) -> None:
+@pytest.mark.parametrize(("asked", "wanted"), [(1, 5), (30, 30), (4000, 120), (-5, 5), (27.5, 27.5)])
+async def test_the_ring_timeout_is_clamped(serve: Serve, asked: float, wanted: float) -> None:
     async with serve() as (app, client):
         seen: list[float] = []
         originate = app.originate
@@ -207,6 +207,8 @@ ERRORS: list[tuple[dict[str, object], int, str, str]] = [
     ({"agent": 5}, 400, "BAD_REQUEST", "agent"),
     ({"to": "+112125551234"}, 400, "BAD_REQUEST", "to"),
     ({"ringTimeoutSec": "soon"}, 400, "BAD_REQUEST", "ringTimeoutSec"),
+    ({"ringTimeoutSec": "30"}, 400, "BAD_REQUEST", "ringTimeoutSec"),
+    ({"ringTimeoutSec": True}, 400, "BAD_REQUEST", "ringTimeoutSec"),
     ({"orgId": OTHER}, 403, "FORBIDDEN", "orgId"),
     ({"orgId": "../etc"}, 400, "BAD_REQUEST", "orgId"),
     ({"variables": {"ENV(PATH)": "x"}}, 400, "BAD_REQUEST", "variables"),

@@ -139,9 +139,8 @@ async def _create(
     answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def take(event: Event) -> None:
-        if (
-            leg.up.is_set() and not answered.done()
-        ):  # whatever the event: that of the answer may have been lost
+        # whatever the event: that of the answer may have been lost
+        if leg.up.is_set() and not answered.done():
             answered.set_result(None)
 
     leg.on_event(take)
