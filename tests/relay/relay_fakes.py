@@ -62,6 +62,7 @@ class FakeSession:
     def __init__(self, call_id: str = "c1") -> None:
         self.id = call_id
         self.is_active = True
+        self.record_paused = False
         self.lines: list[FakeLine] = []
         self.errors: list[Exception] = []
         self.opened = 0

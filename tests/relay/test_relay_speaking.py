@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from relay_fakes import FakeLine, FakeSession
 from voxtra.errors import ARIServerError, CodecError, MediaError
 from voxtra.relay.feed import Feed
 from voxtra.relay.lateness import HOLD_S
-from voxtra.relay.sound import Sound
+from voxtra.relay.sound import SeatSound, Sound
 from voxtra.relay.speaker import Speaker, Waiting
 from voxtra.wire import AudioFormat, SoundFrame
 
@@ -213,4 +215,25 @@ async def test_a_call_that_is_over_already() -> None:
     sound = Sound(call, call.open_line)  # type: ignore[arg-type]
     await sound.opened()
     assert sound.ended.result() == "the call ended"
+    await sound.close()
+
+
+@pytest.mark.parametrize(("kind", "hears"), [(Sound, False), (SeatSound, True)])
+async def test_in_a_pause_programs_hear_silence_and_people_the_caller(kind: type[Sound], hears: bool) -> None:
+    call, line = FakeSession(), FakeLine()
+
+    async def take_seat() -> Any:
+        return SimpleNamespace(line=line, close=AsyncMock())
+
+    call.lines = [line]
+    call.take_seat = take_seat  # type: ignore[attr-defined]
+    sound = SeatSound(call) if kind is SeatSound else Sound(call, call.open_line)  # type: ignore[arg-type]
+    await sound.opened()
+    got: list[SoundFrame] = []
+    sound.feed.subscribe(AudioFormat(codec="pcm16", sample_rate=8000), got.append)
+    for paused in (False, True, False):
+        call.record_paused = paused
+        line.receive(b"\x10\x20" * 160)
+    assert [any(frame.payload) for frame in got] == [True, hears, True]
+    assert len({len(frame.payload) for frame in got}) == 1
     await sound.close()

@@ -31,9 +31,14 @@ class _Encoding:
 
 
 class Feed:
-    """What is received on a line, and on those that take its place, as frames of the formats asked for."""
+    """What is received on a line, and on those that take its place, as frames of the formats asked for.
 
-    def __init__(self) -> None:
+    Args:
+        silent: asked at each frame whether nobody may hear it.
+    """
+
+    def __init__(self, silent: Callable[[], bool] = lambda: False) -> None:
+        self._silent = silent
         self._encodings: dict[AudioFormat, _Encoding] = {}
         self._clock = MediaClock()
         self._rate = 8000
@@ -53,8 +58,9 @@ class Feed:
 
     def _frame(self, frame: Frame) -> None:
         at_us = self._clock.at(frame.sequence, frame.time)
+        pcm = bytes(len(frame.pcm)) if self._silent() else frame.pcm
         for encoding in tuple(self._encodings.values()):
-            encoding.push(frame.pcm, self._rate, at_us)
+            encoding.push(pcm, self._rate, at_us)
 
     def subscribe(self, form: AudioFormat, deliver: Deliver) -> Callable[[], None]:
         """Give ``deliver`` every frame of this format from now on. Returns what ends it."""

@@ -41,7 +41,7 @@ class Sound:
 
     def __init__(self, call: CallSession, open_line: Callable[[], Awaitable[Line]]) -> None:
         self.call = call
-        self.feed = Feed()
+        self.feed = Feed(self._silent)
         self.line: Line | None = None
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._open_line = open_line
@@ -62,6 +62,10 @@ class Sound:
             await first_of(waiting, self.ended, timeout=FIRST_LINE_S)
         finally:
             waiting.cancel()
+
+    def _silent(self) -> bool:
+        """Programs hear nothing of what nobody may keep."""
+        return self.call.record_paused
 
     def _event(self, event: VoxtraEvent) -> None:
         if event.type is EventType.CALL_ENDED:
@@ -120,6 +124,9 @@ class SeatSound(Sound):
     def __init__(self, call: CallSession) -> None:
         self._seat: Seat | None = None
         super().__init__(call, self._seat_line)
+
+    def _silent(self) -> bool:
+        return False  # a person at the far end, as one at a telephone would be
 
     async def _seat_line(self) -> Line:
         if self._seat is not None and self._seat.line.closed.done():
