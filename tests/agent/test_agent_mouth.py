@@ -219,6 +219,18 @@ async def test_no_slice_of_a_long_sound_is_played_after_the_stop(line):
     await still(line, mouth)
 
 
+@pytest.mark.parametrize("turns", range(2, 40))
+async def test_a_stop_while_the_last_slice_is_made_is_no_end(line, turns):
+    """An emptied line has heard all that it holds, at once: the reply would pass as heard."""
+    mouth, _, _ = spoken(line, FakeTTS(rate=24000, whole=True))
+    say = asyncio.ensure_future(mouth.say(LONG))
+    await breathe(turns)
+    mouth.stop()
+    said = await asyncio.wait_for(say, 5)
+    assert (said.reason, said.heard) == ("interrupted", "")
+    await still(line, mouth)
+
+
 async def test_the_requests_have_ended_when_say_returns(line):
     tts = FakeTTS(chunk_s=60, close_s=0.01)
     mouth, _, _ = spoken(line, tts)

@@ -212,6 +212,8 @@ class Mouth:
                 utterance.waiting = False
         except LineClosedError:
             return "hangup"
+        if utterance.stopped.is_set():
+            return "interrupted"  # the flushed line has nothing to wait for: a mark would be heard at once
         return await self._until_heard()
 
     async def _watch(
