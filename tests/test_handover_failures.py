@@ -12,7 +12,7 @@ from fake_calls import breathe, missing
 
 from voxtra import CallSession, CallState
 from voxtra.ari import Channel, ChannelDestroyed
-from voxtra.ari.events import ChannelHold, ChannelTransfer, ChannelUnhold
+from voxtra.ari.events import ChannelHold, ChannelStateChange, ChannelTransfer, ChannelUnhold
 from voxtra.errors import ARIServerError, CallEndedError, OriginateError
 from voxtra.testing.fake_speech import FakeTTS
 
@@ -208,6 +208,25 @@ async def test_an_answer_that_was_lost_with_the_connection(monkeypatch: Patch) -
         world.ari.resync()
         await call.answered(timeout=1)
         assert call.state is CallState.IN_PROGRESS
+
+
+async def test_an_answer_is_one_when_the_call_has_come_in(monkeypatch: Patch) -> None:
+    """Asterisk tells of the answer before the channel is in the application, and refuses what is asked meanwhile."""
+    async with running(monkeypatch) as world:
+        office = Office(world)
+        call = await world.app.originate("PJSIP/bob", wait=False)
+        ringing = await office.ringing()
+        playing = asyncio.ensure_future(call.play_file("hello-world"))
+        await breathe(40)
+        world.ari.tell(ChannelStateChange(channel=Channel(id=ringing, name="PJSIP/bob", state="Up")))
+        await breathe(40)
+        assert call.state is CallState.RINGING
+        assert "channels.play_with_id" not in world.ari.names()
+        office.pick_up(ringing)
+        await until(lambda: "channels.play_with_id" in world.ari.names())
+        assert call.state is CallState.IN_PROGRESS
+        await call.hangup()
+        assert (await playing).reason == "hangup"
 
 
 async def test_verbs_of_a_call_that_rings_wait_for_its_answer(monkeypatch: Patch) -> None:

@@ -281,8 +281,6 @@ class Leg:
         channel = getattr(event, "channel", None)
         if isinstance(channel, Channel) and channel.id == self.id:
             self.channel = channel
-            if channel.state == "Up":  # whatever the event: that of the answer may have been lost
-                self.up.set()
         match event:
             case StasisStart() if not self.entered.done():
                 self.entered.set_result(event)
@@ -307,6 +305,10 @@ class Leg:
             case ChannelDestroyed(cause=cause, cause_txt=text):
                 self._end("hangup", cause, text)
                 self._destroyed.set()
+        if self.channel.state == "Up" and self.entered.done():
+            # whatever the event: that of the answer may have been lost. But not before a channel that was answered
+            # has come into the application: Asterisk would refuse all that is asked of it
+            self.up.set()
         for listener in self._listeners:
             listener(event)
 
