@@ -102,11 +102,27 @@ async def server():
     await runner.cleanup()
 
 
+def made(server, **timeouts):
+    return OpenAILLM(model="m", base_url=server.url, api_key="k", max_retries=0, **timeouts)
+
+
 @pytest.fixture
 async def llm(server):
-    llm = OpenAILLM(
-        model="m", base_url=server.url, api_key="k", max_retries=0, first_timeout_s=0.5, idle_timeout_s=0.3
-    )
+    llm = made(server)
+    yield llm
+    await llm.close()
+
+
+@pytest.fixture
+async def hasty(server):
+    llm = made(server, first_timeout_s=0.3)
+    yield llm
+    await llm.close()
+
+
+@pytest.fixture
+async def impatient(server):
+    llm = made(server, idle_timeout_s=0.3)
     yield llm
     await llm.close()
 
@@ -228,7 +244,7 @@ async def test_an_error_inside_the_stream_is_told(server, llm):
         await answer(llm)
 
 
-async def test_the_first_piece_has_a_deadline(server, llm):
+async def test_the_first_piece_has_a_deadline(server, hasty):
     async def slow(request):
         await asyncio.sleep(5)
 
@@ -237,17 +253,17 @@ async def test_the_first_piece_has_a_deadline(server, llm):
 
     for behaviour in (slow, slow_body):
         server.answers = [behaviour]
-        with pytest.raises(LLMError, match=r"did not begin to answer within 0\.5 s"):
-            await answer(llm)
+        with pytest.raises(LLMError, match=r"did not begin to answer within 0\.3 s"):
+            await answer(hasty)
 
 
-async def test_each_further_piece_has_a_deadline(server, llm):
+async def test_each_further_piece_has_a_deadline(server, impatient):
     async def stalls(request):
         return await server.stream(request, [chunk({"content": "One "})], last_pause=5)
 
     server.answers = [stalls]
     with pytest.raises(LLMError, match=r"went silent within 0\.3 s"):
-        await answer(llm)
+        await answer(impatient)
 
 
 async def test_closing_the_generator_hangs_up_on_the_server(server, llm):

@@ -21,9 +21,20 @@ async def server():
     await runner.cleanup()
 
 
+def made(server, final_timeout_s):
+    return OpenAILiveSTT(base_url=f"{server.url}/v1", api_key="k", final_timeout_s=final_timeout_s)
+
+
 @pytest.fixture
 async def stt(server):
-    stt = OpenAILiveSTT(base_url=f"{server.url}/v1", api_key="k", final_timeout_s=0.8)
+    stt = made(server, 60)
+    yield stt
+    await stt.close()
+
+
+@pytest.fixture
+async def hasty(server):
+    stt = made(server, 0.8)
     yield stt
     await stt.close()
 
@@ -84,9 +95,9 @@ async def test_an_item_that_could_not_be_heard_is_sent_again(server, stt):
         assert len(server.connections) == 2
 
 
-async def test_no_word_in_time_is_an_error(server, stt):
+async def test_no_word_in_time_is_an_error(server, hasty):
     server.silent = True
-    async with listening(stt) as call:
+    async with listening(hasty) as call:
         await call.speak("hello")
         await call.until(lambda: call.errors)
         assert "no final transcript within 0.8 s" in str(call.errors[0])

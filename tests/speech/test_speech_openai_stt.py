@@ -19,9 +19,20 @@ async def server():
     await runner.cleanup()
 
 
+def made(server, timeout_s):
+    return OpenAISTT(base_url=f"{server.url}/v1", api_key="k", timeout_s=timeout_s, max_retries=0)
+
+
 @pytest.fixture
 async def stt(server):
-    stt = OpenAISTT(base_url=f"{server.url}/v1", api_key="k", timeout_s=0.6, max_retries=0)
+    stt = made(server, 20)
+    yield stt
+    await stt.close()
+
+
+@pytest.fixture
+async def hasty(server):
+    stt = made(server, 0.6)
     yield stt
     await stt.close()
 
@@ -64,9 +75,9 @@ async def test_a_busy_server_is_asked_again(server):
     await stt.close()
 
 
-async def test_a_slow_server_has_a_deadline(server, stt):
+async def test_a_slow_server_has_a_deadline(server, hasty):
     server.first = 5
-    async with listening(stt) as call:
+    async with listening(hasty) as call:
         await call.speak("yes")
         await call.until(lambda: call.errors)
         assert "timed out" in str(call.errors[0])

@@ -43,17 +43,13 @@ async def server():
     await runner.cleanup()
 
 
+def made(server, **timeouts):
+    return OpenAIRealtime(websocket_base_url=server.url, api_key="k", model="m", max_retries=0, **timeouts)
+
+
 @pytest.fixture
 async def provider(server):
-    provider = OpenAIRealtime(
-        websocket_base_url=server.url,
-        api_key="k",
-        model="m",
-        max_retries=0,
-        connect_timeout_s=0.5,
-        first_timeout_s=0.4,
-        idle_timeout_s=0.3,
-    )
+    provider = made(server)
     yield provider
     await provider.close()
 
@@ -62,7 +58,7 @@ class Told(list):
     """Events as they come, with a wait for one of a kind."""
 
     async def until(self, kind, count=1):
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             while len(found := [event for event in self if isinstance(event, kind)]) < count:
                 await asyncio.sleep(0.005)
         return found
@@ -72,10 +68,10 @@ class Told(list):
 async def opened(provider):
     streams = []
 
-    async def open_(**options):
+    async def open_(by=provider, **options):
         told = Told()
         options = {"rate": 8000, "codec": "ulaw"} | options
-        streams.append(await provider.open(on_event=told.append, **options))
+        streams.append(await by.open(on_event=told.append, **options))
         return streams[-1], told
 
     yield open_
@@ -357,10 +353,12 @@ async def test_a_busy_server_is_asked_again_and_a_wrong_key_is_not(server):
         await provider.close()
 
 
-async def test_a_session_that_is_refused_or_never_begins(server, provider, opened):
+async def test_a_session_that_is_refused_or_never_begins(server, opened):
     server.settle = False
+    hasty = made(server, connect_timeout_s=0.5)
     with pytest.raises(LLMError, match=r"the session did not begin within 0\.5 s"):
-        await opened()
+        await opened(hasty)
+    await hasty.close()
     bad = OpenAIRealtime(websocket_base_url=server.url, extra={"voice_of": "nobody"})
     with pytest.raises(LLMError, match="no such voice"):
         await bad.open(rate=8000, codec="ulaw", on_event=print)
@@ -397,15 +395,19 @@ async def test_a_server_that_hangs_up_says_why(server, opened):
 
 async def test_the_first_piece_has_a_deadline_and_each_further_one(server, opened):
     server.replies = [Reply(hang=True)]
-    stream, told = await opened()
+    hasty = made(server, first_timeout_s=0.4)
+    stream, told = await opened(hasty)
     stream.respond()
     (lost,) = await told.until(StreamLost)
     assert "did not begin to answer within 0.4 s" in str(lost.error)
-    server.replies = [Reply("One two.", 200, pause_s=5)]
-    stream, told = await opened()
+    server.replies = [Reply("One two.", 200, pause_s=60)]
+    impatient = made(server, idle_timeout_s=0.3)
+    stream, told = await opened(impatient)
     stream.respond()
     (lost,) = await told.until(StreamLost)
     assert "went silent within 0.3 s" in str(lost.error)
+    await hasty.close()
+    await impatient.close()
 
 
 async def test_a_reply_that_fails_is_told_with_its_words(server, opened):

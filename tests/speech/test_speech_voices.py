@@ -37,8 +37,7 @@ async def make(server):
     made = []
 
     def make_one(name, **options):
-        options = {"api_key": "k", "first_timeout_s": 0.6, "idle_timeout_s": 0.4} | options
-        made.append(MAKERS[name](server.url, **options))
+        made.append(MAKERS[name](server.url, **{"api_key": "k"} | options))
         return made[-1]
 
     yield make_one
@@ -113,11 +112,9 @@ async def test_times_that_count_each_piece_anew_are_put_in_line(server, make):
 
 @every
 async def test_the_first_sound_is_given_before_the_rest_is_made(server, make, name):
-    server.pause = 0.2
+    server.pause = 60
     speech = make(name).synthesize("one two three")
-    began = asyncio.get_running_loop().time()
-    await anext(speech)
-    assert asyncio.get_running_loop().time() - began < 0.35
+    await asyncio.wait_for(anext(speech), 10)
     await speech.aclose()
 
 
@@ -173,14 +170,14 @@ async def test_a_server_that_wants_to_be_left_alone_is(server, make, name):
 async def test_the_first_sound_has_a_deadline(server, make, name):
     server.first = 5
     with pytest.raises(TTSError, match=r"did not begin to answer within 0\.\d"):
-        await say(make(name))
+        await say(make(name, first_timeout_s=0.6))
     await asyncio.wait_for(server.gone.wait(), 2)
 
 
 @every
 async def test_each_further_piece_has_a_deadline(server, make, name):
     server.pause = 5
-    chunks = await say_until(make(name), "one two", r"went silent within 0\.4 s")
+    chunks = await say_until(make(name, idle_timeout_s=0.4), "one two", r"went silent within 0\.4 s")
     assert length_ms(chunks) == pytest.approx(100, abs=1)
 
 
@@ -219,7 +216,7 @@ async def test_closing_the_generator_ends_the_request(server, make, name):
 @every
 async def test_cancelling_who_waits_ends_the_request(server, make, name):
     server.first = 5
-    task = asyncio.ensure_future(say(make(name, first_timeout_s=20)))
+    task = asyncio.ensure_future(say(make(name)))
     while not server.requests:
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.05)
@@ -239,7 +236,7 @@ async def test_no_server_is_told(server, name):
 
 @every
 async def test_many_at_once(server, make, name):
-    tts = make(name, first_timeout_s=5)
+    tts = make(name)
     server.pause = 0.01
     texts = ["one", "one two", "one two three"] * 4
     for text, chunks in zip(texts, await asyncio.gather(*(say(tts, text) for text in texts)), strict=True):
@@ -265,8 +262,8 @@ async def test_cartesia_makes_the_socket_anew_when_it_was_closed_in_silence(serv
 
 
 async def test_a_socket_of_cartesia_that_says_nothing_is_not_asked_again(server, make):
-    tts = make("cartesia", first_timeout_s=0.7)
-    server.first = 5
+    tts = make("cartesia", first_timeout_s=2)
+    server.first = 60
     with pytest.raises(TTSError, match="did not begin to answer"):
         await say(tts)
     server.first = 0.0
@@ -287,7 +284,7 @@ async def test_a_socket_of_cartesia_that_says_nothing_is_not_asked_again(server,
     ],
 )
 async def test_what_cartesia_says_of_an_utterance_is_its_own(server, make, message, words):
-    tts = make("cartesia", first_timeout_s=3)
+    tts = make("cartesia")
     server.first = 0.2
     bad = asyncio.ensure_future(say(tts))
     while not server.requests:

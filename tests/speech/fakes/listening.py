@@ -29,7 +29,7 @@ class Listener:
     def partials(self) -> list[str]:
         return [transcript.text for transcript in self.heard if not transcript.is_final]
 
-    async def until(self, condition, timeout=5.0) -> None:
+    async def until(self, condition, timeout=20.0) -> None:
         async with asyncio.timeout(timeout):
             while not condition():
                 self._news.clear()
@@ -55,7 +55,7 @@ class Listener:
         for _ in range(ms // 20):
             self.stream.push(frame(0, self.rate))
 
-    async def final(self, count: int = 1, timeout: float = 5.0) -> str:
+    async def final(self, count: int = 1, timeout: float = 20.0) -> str:
         await self.until(lambda: len(self.finals) >= count, timeout)
         return self.finals[count - 1]
 
