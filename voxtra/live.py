@@ -285,7 +285,7 @@ class LiveCall:
         media, self.media = self.media, None
         pipeline, self.pipeline = self.pipeline, None
         if media is not None:
-            await media.line.close()  # first of all: every verb under way ends by it
+            await media.hush()  # first of all: every verb under way ends by it
         if pipeline is not None:
             await pipeline.close()
         if media is not None:

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from fake_calls import FakeAri, FakeTransport, breathe
 
+from voxtra.ari import Channel, ChannelDestroyed
 from voxtra.calls.leg import Leg
 from voxtra.calls.media import CallMedia
 from voxtra.calls.switchboard import Switchboard
 from voxtra.errors import ARIConnectionLostError, ARIServerError, CallEndedError, MediaError
 from voxtra.media.line import Offer
+from voxtra.media.turnstile import Turnstile
 
 STEPS = [
     "channels.external_media",
@@ -168,3 +170,48 @@ async def test_no_line_to_be_had_leaves_no_mailbox(ari: FakeAri, switchboard: Sw
     with pytest.raises(MediaError, match="port"):
         await CallMedia.open(ari, switchboard, Full(), leg)  # type: ignore[arg-type]
     assert switchboard._mailboxes == before
+
+
+async def test_no_socket_connects_while_another_channel_goes(
+    ari: FakeAri, switchboard: Switchboard, transport: FakeTransport, opening: Any
+) -> None:
+    """chan_websocket would lock its list for good: Asterisk had to be restarted."""
+    transport.turnstile = Turnstile()
+    first = await opening()
+    ari.deaf = True
+    closing = asyncio.ensure_future(first.close())
+    second = asyncio.ensure_future(opening())
+    await breathe(40)
+    assert len(ari.asked_for("channels.external_media")) == 2, "both may be made and ended at once"
+    assert ari.asked_for("channels.hangup")
+    assert len(transport.lines) == 1, "that it is gone is not told yet"
+    ari.deaf = False
+    ari.tell(ChannelDestroyed(channel=Channel(id=first._source.leg.id), cause=16, cause_txt=""))
+    ari.resync()
+    await asyncio.gather(closing, second)
+    assert len(transport.lines) == 2
+    await second.result().close()
+    assert left(ari, switchboard) == set()
+
+
+async def test_what_was_asked_for_as_the_connection_broke_is_hung_up_later(
+    ari: FakeAri, switchboard: Switchboard, opening: Any
+) -> None:
+    """It may be there, in no application yet: no reconciliation would find it."""
+
+    def breaks(**_: Any) -> Exception:
+        ari.ready = False
+        return ARIConnectionLostError("POST", "/channels/externalMedia")
+
+    ari.answers["channels.external_media"] = breaks
+    ari.gates["wait_ready"] = asyncio.Event()
+    with pytest.raises(ARIConnectionLostError):
+        await opening()
+    await breathe(40)
+    assert not ari.asked_for("channels.hangup")
+    ari.ready = True
+    ari.gates["wait_ready"].set()
+    await breathe(40)
+    (asked,) = ari.asked_for("channels.external_media")
+    assert [each["channel_id"] for each in ari.asked_for("channels.hangup")] == [asked["channel_id"]]
+    assert left(ari, switchboard) == set()

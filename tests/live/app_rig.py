@@ -49,14 +49,18 @@ class Rig:
         return [str(event.type) for event in self.events]
 
     async def nothing_left(self, timeout: float = 5.0) -> None:
-        """No session, channel or bridge remains."""
-        ari = self.app.ari
+        """No session, channel or bridge remains, nor anybody who waits for events of one."""
+        ari, shared = self.app.ari, self.app._shared
+        assert shared is not None
         there: list[object] = []
         try:
             async with asyncio.timeout(timeout):
                 while there := [
-                    *self.app.active_sessions, *await ari.channels.list(), *await ari.bridges.list()
-                ]:  # fmt: skip
+                    *self.app.active_sessions,
+                    *await ari.channels.list(),
+                    *await ari.bridges.list(),
+                    *shared.switchboard._mailboxes,
+                ]:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise AssertionError(f"still there: {there}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -251,14 +252,16 @@ class Leg:
         """The end, once the channel is destroyed or ``CAUSE_WAIT_S`` has passed."""
         end = await asyncio.shield(self.ended)
         if (self._doubtful or end.reason in ("hangup", "local")) and not self._destroyed.is_set():
-            try:
-                async with asyncio.timeout(CAUSE_WAIT_S):
-                    await self._destroyed.wait()
-            except TimeoutError:
-                pass  # without a subscription nothing more is told
+            await self.destroyed(CAUSE_WAIT_S)  # without a subscription nothing more is told
         if self._doubtful and self._destroyed.is_set():
             end.reason = "hangup"  # by Asterisk itself, which asks nobody: TIMEOUT(absolute)
         return end
+
+    async def destroyed(self, timeout: float) -> None:
+        """Wait until Asterisk says that the channel is gone, ``timeout`` s at the most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._destroyed.wait()
 
     def abandon(self, text: str) -> None:
         """The channel never came about."""

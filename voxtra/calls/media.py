@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from voxtra.ari import ARIClient
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.switchboard import Switchboard, new_id
-from voxtra.errors import ARIInvalidError, ARINotFoundError, ARINotInStasisError, MediaError
+from voxtra.errors import (
+    ARIInvalidError,
+    ARINotFoundError,
+    ARINotInStasisError,
+    MediaError,
+    TelephonyError,
+    VoxtraError,
+)
 from voxtra.media.line import Line, Transport
 
 log = logging.getLogger("voxtra.calls")
 
 OPEN_S = 5.0
 """Longest wait for the media channel to connect and to reach the application."""
+GONE_S = 1.0
+"""Longest wait for Asterisk to say that a media channel is gone."""
+BACK_S = 10.0
+"""How long the hang-up of a media channel waits for the connection to come back."""
 
 
 class CallMedia:
@@ -25,18 +37,18 @@ class CallMedia:
     line is paused until then, and what was queued meanwhile is heard from its first sample.
     """
 
-    def __init__(self, ari: ARIClient, switchboard: Switchboard, leg: Leg, line: Line, media: Leg) -> None:
+    def __init__(self, ari: ARIClient, switchboard: Switchboard, leg: Leg, source: Source) -> None:
         self._ari = ari
         self._switchboard = switchboard
         self._leg = leg
-        self._media = media
+        self._source = source
         self._bridge_id = new_id("bridge")
         self._joining = asyncio.Lock()
         self._bridged = False
         self._off_bridge = switchboard.register(f"bridge:{self._bridge_id}", lambda event: None)
         self.joined = False
-        self.line = line
-        line.observe(self)
+        self.line = source.line
+        self.line.observe(self)
 
     @classmethod
     async def open(
@@ -49,9 +61,9 @@ class CallMedia:
             ARIError: Asterisk refused.
             TelephonyConnectionError: the connection is down and did not come back in time.
         """
-        media, line = await open_line(ari, switchboard, transport, new_id("media"))
-        self = cls(ari, switchboard, leg, line, media)
-        line.pause()
+        source = await Source.open(ari, switchboard, transport, new_id("media"))
+        self = cls(ari, switchboard, leg, source)
+        source.line.pause()
         try:
             await self._make_bridge()
         except BaseException:
@@ -65,7 +77,7 @@ class CallMedia:
         await self._ari.bridges.create_with_id(
             bridge_id=self._bridge_id, type="mixing,dtmf_events", name=self._switchboard.bridge_name
         )
-        await self._ari.bridges.add_channel(bridge_id=self._bridge_id, channel=[self._media.id])
+        await self._ari.bridges.add_channel(bridge_id=self._bridge_id, channel=[self._source.leg.id])
 
     @property
     def bridge_id(self) -> str:
@@ -112,45 +124,136 @@ class CallMedia:
             except (ARIInvalidError, ARINotFoundError, ARINotInStasisError) as error:
                 log.debug("%s was not in its bridge: %s", self._leg.id, error)
 
+    async def hush(self) -> None:
+        """Close the line, by which every verb under way ends, and its channel. Idempotent; never fails."""
+        await self._source.close()
+
     async def close(self) -> None:
         """Close the line, the media channel and the bridge. Idempotent; never fails."""
-        await self.line.close()
-        self._media.close()
-        await self._switchboard.gone(self._ari.channels.hangup(channel_id=self._media.id))
+        await self.hush()
         if self._bridged:
             self._bridged = False
             await self._switchboard.gone(self._ari.bridges.destroy(bridge_id=self._bridge_id))
         self._off_bridge()
 
 
-async def open_line(
-    ari: ARIClient, switchboard: Switchboard, transport: Transport, channel_id: str
-) -> tuple[Leg, Line]:
-    """An external media channel in no bridge yet, and its line.
+class Source:
+    """An external media channel and its line: what Asterisk takes sound from, and gives it to.
 
-    Raises:
-        MediaError: the line did not come about in time.
-        ARIError: Asterisk refused.
-        TelephonyConnectionError: the connection is down and did not come back in time.
+    Attributes:
+        leg: the channel.
+        line: its sound.
     """
-    offer = transport.offer()
-    media = Leg(ari, switchboard, channel_id)
-    line: Line | None = None
+
+    def __init__(
+        self, ari: ARIClient, switchboard: Switchboard, transport: Transport, leg: Leg, line: Line
+    ) -> None:
+        self.leg = leg
+        self.line = line
+        self._ari = ari
+        self._switchboard = switchboard
+        self._transport = transport
+        self._asked: asyncio.Event | None = None
+
+    @classmethod
+    async def open(
+        cls, ari: ARIClient, switchboard: Switchboard, transport: Transport, channel_id: str
+    ) -> Source:
+        """A channel in no bridge yet.
+
+        What was begun is brought to its end, and closed, when nobody waits for it any more: Asterisk does not stop
+        half-way either.
+
+        Raises:
+            MediaError: the line did not come about in time.
+            ARIError: Asterisk refused.
+            TelephonyConnectionError: the connection is down and did not come back in time.
+        """
+        opening = asyncio.ensure_future(cls._open(ari, switchboard, transport, channel_id))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            switchboard.chore(_drop(opening))
+            raise
+
+    @classmethod
+    async def _open(
+        cls, ari: ARIClient, switchboard: Switchboard, transport: Transport, channel_id: str
+    ) -> Source:
+        offer = transport.offer()
+        leg = Leg(ari, switchboard, channel_id)
+        line: Line | None = None
+        try:
+            parameters: dict[str, Any] = dict(offer.params)
+            if not ari.ready:  # Asterisk lets no channel into an application that is not connected
+                await ari.wait_ready(OPEN_S)
+            async with _changing(transport):
+                channel = await ari.channels.external_media(
+                    app=ari.app or "", channel_id=leg.id, **parameters
+                )
+            async with _connecting(transport):
+                line = await offer.connect(channel.channelvars or {}, deadline_s=OPEN_S)
+                await _entered(leg, line)
+        except BaseException:
+            await offer.cancel()
+            switchboard.chore(_end(ari, switchboard, transport, leg, line, asyncio.Event()))
+            raise
+        return cls(ari, switchboard, transport, leg, line)
+
+    async def close(self) -> None:
+        """Close both. Idempotent; never fails."""
+        if self._asked is None:
+            self._asked = asyncio.Event()
+            ending = _end(self._ari, self._switchboard, self._transport, self.leg, self.line, self._asked)
+            self._switchboard.chore(ending)
+        await self._asked.wait()
+
+
+async def _drop(opening: asyncio.Future[Source]) -> None:
+    """Close what nobody waits for."""
     try:
-        parameters: dict[str, Any] = dict(offer.params)
-        if not ari.ready:  # Asterisk lets no channel into an application that is not connected
-            await ari.wait_ready(OPEN_S)
-        channel = await ari.channels.external_media(app=ari.app or "", channel_id=media.id, **parameters)
-        line = await offer.connect(channel.channelvars or {}, deadline_s=OPEN_S)
-        await _entered(media, line)
-    except BaseException:
-        await offer.cancel()
-        if line is not None:
-            await line.close()
-        switchboard.chore(switchboard.gone(ari.channels.hangup(channel_id=media.id)))
-        media.close()
-        raise
-    return media, line
+        source = await opening
+    except (VoxtraError, asyncio.CancelledError) as error:
+        log.debug("given up, and failed: %s", error)
+    else:
+        await source.close()
+
+
+async def _end(
+    ari: ARIClient,
+    switchboard: Switchboard,
+    transport: Transport,
+    leg: Leg,
+    line: Line | None,
+    asked: asyncio.Event,
+) -> None:
+    """Hang a media channel up (``asked`` is set then), and see to its being gone where that matters."""
+    try:
+        if not ari.ready:  # what was asked for just now may be there, in no application yet
+            if line is not None:
+                await line.close()
+            asked.set()
+            await ari.wait_ready(BACK_S)
+        async with _changing(transport):
+            if line is not None:
+                await line.close()
+            hung_up = await switchboard.gone(ari.channels.hangup(channel_id=leg.id))
+            asked.set()
+            if hung_up and transport.turnstile is not None:
+                await leg.destroyed(GONE_S)
+    except TelephonyError as error:
+        log.debug("%s: left to itself: %s", leg.id, error)
+    finally:
+        leg.close()
+        asked.set()
+
+
+def _changing(transport: Transport) -> AbstractAsyncContextManager[None]:
+    return nullcontext() if transport.turnstile is None else transport.turnstile.changing()
+
+
+def _connecting(transport: Transport) -> AbstractAsyncContextManager[None]:
+    return nullcontext() if transport.turnstile is None else transport.turnstile.connecting()
 
 
 async def _entered(media: Leg, line: Line) -> None:

@@ -7,8 +7,7 @@ import logging
 from collections.abc import Callable
 
 from voxtra.ari import ARIClient
-from voxtra.calls.leg import Leg
-from voxtra.calls.media import open_line
+from voxtra.calls.media import Source
 from voxtra.calls.switchboard import Switchboard, new_id
 from voxtra.errors import TelephonyError
 from voxtra.media.line import Line, Transport
@@ -26,12 +25,11 @@ class Seat:
         line: its sound. Closed from outside (Asterisk dropped the channel) it stays so: take a new seat.
     """
 
-    def __init__(self, ari: ARIClient, switchboard: Switchboard, leg: Leg, line: Line) -> None:
-        self.id = leg.id
-        self.line = line
+    def __init__(self, ari: ARIClient, source: Source) -> None:
+        self.id = source.leg.id
+        self.line: Line = source.line
         self._ari = ari
-        self._switchboard = switchboard
-        self._leg = leg
+        self._source = source
         self._bridge = ""
         self._moving = asyncio.Lock()
         self._on_close: Callable[[Seat], None] = lambda seat: None
@@ -44,11 +42,10 @@ class Seat:
         transport: Transport,
         on_close: Callable[[Seat], None],
     ) -> Seat:
-        """A seat in no bridge yet. Raises as :func:`~voxtra.calls.media.open_line`."""
-        leg, line = await open_line(ari, switchboard, transport, new_id("seat"))
-        seat = cls(ari, switchboard, leg, line)
+        """A seat in no bridge yet. Raises as :meth:`~voxtra.calls.media.Source.open`."""
+        seat = cls(ari, await Source.open(ari, switchboard, transport, new_id("seat")))
         seat._on_close = on_close
-        line.pause()  # what is played outside a bridge would count as heard
+        seat.line.pause()  # what is played outside a bridge would count as heard
         return seat
 
     async def move(self, bridge_id: str) -> None:
@@ -59,7 +56,7 @@ class Seat:
             TelephonyConnectionError: Asterisk can't be reached.
         """
         async with self._moving:
-            if bridge_id == self._bridge or self._leg.is_over or self.line.closed.done():
+            if bridge_id == self._bridge or self._source.leg.is_over or self.line.closed.done():
                 return
             await self._ari.bridges.add_channel(bridge_id=bridge_id, channel=[self.id])
             self._bridge = bridge_id
@@ -75,6 +72,4 @@ class Seat:
     async def close(self) -> None:
         """Leave the call; everybody else stays. Idempotent; never fails."""
         self._on_close(self)
-        await self.line.close()
-        self._leg.close()
-        await self._switchboard.gone(self._ari.channels.hangup(channel_id=self.id))
+        await self._source.close()

@@ -58,7 +58,7 @@ class Switchboard:
         self._on_call = on_call
         self._mailboxes: dict[str, Mailbox] = {}
         self._absent: dict[str, Callable[[bool], None]] = {}
-        self._chores: set[asyncio.Task[None]] = set()
+        self._chores: set[asyncio.Task[object]] = set()
         self._off = [ari.on_event(self._deliver), ari.on_resync(self._reconcile)]
 
     def register(
@@ -133,7 +133,7 @@ class Switchboard:
         """The name of every bridge of this application: how a later process knows what to clear up."""
         return f"{PREFIX}{self._ari.app}"
 
-    def chore(self, work: Coroutine[Any, Any, None]) -> None:
+    def chore(self, work: Coroutine[Any, Any, object]) -> None:
         """Run clean-up that no call waits for. ``close`` waits for it."""
         task = asyncio.ensure_future(work)
         self._chores.add(task)
@@ -148,16 +148,22 @@ class Switchboard:
         await self.gone(self._ari.bridges.destroy(bridge_id=bridge_id))
 
     @staticmethod
-    async def gone(request: Coroutine[Any, Any, object]) -> None:
-        """A request that ends something: gone already is as good; what else it may say is logged."""
+    async def gone(request: Coroutine[Any, Any, object]) -> bool:
+        """A request that ends something: gone already is as good; what else it may say is logged.
+
+        Returns whether Asterisk did it now.
+        """
         try:
             await request
         except ARINotFoundError:
-            pass  # as wanted
+            return False  # as wanted
         except (ARIConnectionLostError, TelephonyConnectionError) as error:
             log.debug("left to the next connection: %s", error)
+            return False
         except ARIError as error:
             log.warning("clearing up: %s", error)
+            return False
+        return True
 
     async def close(self) -> None:
         """Stop listening, finish what clean-up is under way, and leave no call behind in the application."""
@@ -166,7 +172,7 @@ class Switchboard:
         if self._ari.ready:  # else the application may be another client's by now
             await self._send_back()
         chores = set(self._chores)
-        if chores:
+        if chores and self._ari.ready:  # else there is nobody to do it
             await asyncio.wait(chores, timeout=CLOSE_S)
         for task in chores:
             task.cancel()

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+from voxtra.media.turnstile import Turnstile
+
 FRAME_MS = 20
 """Length of a frame in ms."""
 
@@ -233,9 +235,14 @@ class Offer(ABC):
 
 
 class Transport(ABC):
-    """Makes lines of one kind; shared by all calls of an app."""
+    """Makes lines of one kind; shared by all calls of an app.
+
+    Attributes:
+        turnstile: what keeps its connections apart from channels that come and go, None where nothing has to.
+    """
 
     name: str
+    turnstile: Turnstile | None = None
 
     @abstractmethod
     async def start(self) -> None:

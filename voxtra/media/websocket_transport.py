@@ -23,6 +23,7 @@ import picows
 from voxtra.errors import ConfigurationError, LineClosedError, MediaError
 from voxtra.media.codecs import make_codec
 from voxtra.media.line import Line, Offer, Transport
+from voxtra.media.turnstile import turnstile_of
 from voxtra.media.websocket_line import LineListener, WebSocketLine
 
 _PING: dict[str, Any] = {
@@ -99,6 +100,8 @@ class WebSocketTransport(Transport):
     async def start(self) -> None:
         """Open the listener (client mode). Raises MediaError naming address and port."""
         settings = self.settings
+        if settings.asterisk_url:
+            self.turnstile = turnstile_of(settings.asterisk_url)
         if not settings.client_id or self._server is not None:
             return
         try:

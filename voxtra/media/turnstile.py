@@ -1,0 +1,93 @@
+"""Keeps connections to Asterisk's media socket apart from channels that come and go. Pure asyncio.
+
+chan_websocket (seen in 22.10) looks for the channel of a connection without the lock of its list. Does another
+channel come or go in that very moment, the list stays locked for good: no media channel comes about any more, until
+Asterisk is restarted. So while one of ours connects, none of ours is made or ended, and the other way round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+Side = Literal["connecting", "changing"]
+
+PATIENCE_S = 1.0
+"""Longest wait for the other side, which takes some ms: a call is not to suffer from an Asterisk that hangs."""
+
+
+class Turnstile:
+    """Lets in many of one side at once, and then many of the other."""
+
+    def __init__(self) -> None:
+        self._inside: dict[Side, int] = {"connecting": 0, "changing": 0}
+        self._queue: deque[tuple[Side, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def connecting(self) -> AsyncIterator[None]:
+        """While inside, a socket is connected to its channel."""
+        async with self._on("connecting"):
+            yield
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[None]:
+        """While inside, a channel is made or ended."""
+        async with self._on("changing"):
+            yield
+
+    @asynccontextmanager
+    async def _on(self, side: Side) -> AsyncIterator[None]:
+        await self._enter(side)
+        try:
+            yield
+        finally:
+            self._inside[side] -= 1
+            self._admit()
+
+    async def _enter(self, side: Side) -> None:
+        if not self._queue and not self._inside[_other(side)]:
+            self._inside[side] += 1
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((side, place))
+        try:
+            await asyncio.wait({place}, timeout=PATIENCE_S)
+        except asyncio.CancelledError:
+            if not self._let_in(side, place):  # its turn had come, and passes to the next
+                self._inside[side] -= 1
+                self._admit()
+            raise
+        if self._let_in(side, place):  # for lack of patience
+            self._inside[side] += 1
+
+    def _let_in(self, side: Side, place: asyncio.Future[None]) -> bool:
+        """Take who still waits out of the queue; False when the turn has come."""
+        if place.done():
+            return False
+        self._queue.remove((side, place))
+        self._admit()
+        return True
+
+    def _admit(self) -> None:
+        """Those at the head of the queue, as far as they are of one side; the other side has left by then."""
+        while self._queue and not self._inside[_other(self._queue[0][0])]:
+            side, place = self._queue.popleft()
+            self._inside[side] += 1
+            place.set_result(None)
+
+
+def _other(side: Side) -> Side:
+    return "changing" if side == "connecting" else "connecting"
+
+
+_turnstiles: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Turnstile]] = WeakKeyDictionary()
+
+
+def turnstile_of(asterisk_url: str) -> Turnstile:
+    """The one for an Asterisk, which all apps of the running loop share."""
+    known = _turnstiles.setdefault(asyncio.get_running_loop(), {})
+    return known.setdefault(asterisk_url, Turnstile())
