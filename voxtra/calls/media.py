@@ -26,6 +26,8 @@ OPEN_S = 5.0
 """Longest wait for the media channel to connect and to reach the application."""
 GONE_S = 1.0
 """Longest wait for Asterisk to say that a media channel is gone."""
+GOING_S = 0.1
+"""The same, of one that ends already."""
 BACK_S = 10.0
 """How long the hang-up of a media channel waits for the connection to come back."""
 
@@ -239,8 +241,8 @@ async def _end(
                 await line.close()
             hung_up = await switchboard.gone(ari.channels.hangup(channel_id=leg.id))
             asked.set()
-            if hung_up and transport.turnstile is not None:
-                await leg.destroyed(GONE_S)
+            if transport.turnstile is not None:
+                await leg.destroyed(GONE_S if hung_up else GOING_S)
     except TelephonyError as error:
         log.debug("%s: left to itself: %s", leg.id, error)
     finally:

@@ -18,6 +18,8 @@ Side = Literal["connecting", "changing"]
 
 PATIENCE_S = 1.0
 """Longest wait for the other side, which takes some ms: a call is not to suffer from an Asterisk that hangs."""
+DOUBT_S = 0.1
+"""How long something that failed counts as under way: Asterisk may be at it still."""
 
 
 class Turnstile:
@@ -44,6 +46,9 @@ class Turnstile:
         await self._enter(side)
         try:
             yield
+        except Exception:
+            await asyncio.sleep(DOUBT_S)
+            raise
         finally:
             self._inside[side] -= 1
             self._admit()
