@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
@@ -231,20 +232,20 @@ async def _end(
 ) -> None:
     """Hang a media channel up (``asked`` is set then), and see to its being gone where that matters."""
     try:
-        if not ari.ready:  # what was asked for just now may be there, in no application yet
+        if not ari.ready:
             if line is not None:
                 await line.close()
             asked.set()
-            await ari.wait_ready(BACK_S)
+            # what was asked for just now may be there, in no application yet
+            with contextlib.suppress(TelephonyError):
+                await ari.wait_ready(BACK_S)
         async with _changing(transport):
             if line is not None:
                 await line.close()
             hung_up = await switchboard.gone(ari.channels.hangup(channel_id=leg.id))
             asked.set()
-            if transport.turnstile is not None:
+            if transport.turnstile is not None and ari.ready:
                 await leg.destroyed(GONE_S if hung_up else GOING_S)
-    except TelephonyError as error:
-        log.debug("%s: left to itself: %s", leg.id, error)
     finally:
         leg.close()
         asked.set()

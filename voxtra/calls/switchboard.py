@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Coroutine
@@ -169,14 +170,20 @@ class Switchboard:
         """Stop listening, finish what clean-up is under way, and leave no call behind in the application."""
         for off in self._off:
             off()
-        if self._ari.ready:  # else the application may be another client's by now
+        if self._ari.ready:  # else there is nobody to ask, or the application is another client's by now
             await self._send_back()
+            await self._finish()
         chores = set(self._chores)
-        if chores and self._ari.ready:  # else there is nobody to do it
-            await asyncio.wait(chores, timeout=CLOSE_S)
         for task in chores:
             task.cancel()
         await asyncio.gather(*chores, return_exceptions=True)
+
+    async def _finish(self) -> None:
+        """Let clean-up come to its end, and what it leads to."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                while self._chores:
+                    await asyncio.wait(set(self._chores))
 
     async def _send_back(self) -> None:
         """A call that comes while the application goes would stay in it, unheard: back to the dialplan."""
