@@ -11,7 +11,7 @@ import uuid
 import pytest
 from media_peers import AudioSocketPeer, RTPPeer, WebSocketPeer, connected, make, speech, until
 
-from voxtra.errors import CodecError, ConfigurationError, MediaError
+from voxtra.errors import CodecError, ConfigurationError, LineClosedError, MediaError
 from voxtra.media import websocket_transport
 from voxtra.media.audiosocket import Kind, build
 from voxtra.media.audiosocket_transport import AudioSocketSettings, AudioSocketTransport
@@ -196,6 +196,24 @@ async def test_another_format_than_agreed_closes_the_line():
     finally:
         await peer.close()
         await transport.close()
+
+
+async def test_a_line_has_ended_before_its_socket_is_closed():
+    """Whatever waits for the line does not wait until Asterisk may be told."""
+    async with connected("websocket-server") as (line, peer):
+        assert isinstance(peer, WebSocketPeer)
+        line.play(speech(1000, peer.codec))
+        mark = line.mark()
+        line.end()
+        assert line.closed.result() == "closed here"
+        assert await mark == "closed"
+        with pytest.raises(LineClosedError):
+            line.play(speech(20, peer.codec))
+        await peer.say(speech(20, peer.codec))
+        await asyncio.sleep(0.05)
+        assert not peer._gone.is_set()
+        await line.close()
+        await asyncio.wait_for(peer._gone.wait(), 5)
 
 
 async def test_a_channel_that_hangs_does_not_hold_a_flush(caplog):

@@ -205,6 +205,7 @@ class Source:
 
     async def close(self) -> None:
         """Close both. Idempotent; never fails."""
+        self.line.end()  # what waits for it does not wait for Asterisk
         if self._asked is None:
             self._asked = asyncio.Event()
             ending = _end(self._ari, self._switchboard, self._transport, self.leg, self.line, self._asked)

@@ -195,6 +195,10 @@ class Line(ABC):
     def closed(self) -> asyncio.Future[str]:
         """Resolves with the reason when the line closes, whoever closes it. Never raises."""
 
+    def end(self) -> None:
+        """``closed`` resolves now, before the ``close`` that has to follow; does nothing where that is quick."""
+        return
+
     @abstractmethod
     async def close(self) -> None:
         """Close the line and free its socket and port. Idempotent."""

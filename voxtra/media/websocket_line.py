@@ -114,9 +114,13 @@ class WebSocketLine(BaseLine):
                     socket.send(_TEXT, message.encode())
             outbox.clear()
 
+    def end(self) -> None:
+        """Hear and play nothing any more; the socket is closed by ``close``."""
+        self._end("closed here")
+
     async def close(self) -> None:
         """Close the socket; Asterisk hangs the media channel up."""
-        self._end("closed here")
+        self.end()
         socket = self._socket
         if socket is None or socket.is_disconnected:
             return
