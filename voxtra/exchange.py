@@ -40,7 +40,7 @@ MAX_BESIDE = 1000
 """Async listeners and callbacks of one call that may be at work at once; events beyond are left out for them."""
 
 CLAIM_S = 0.002
-"""How long an app waits per call it has before it claims one more; at most ``CLAIM_MAX_S``."""
+"""How long an app waits per call it has, or is claiming, before it claims one more; at most ``CLAIM_MAX_S``."""
 CLAIM_MAX_S = 0.1
 _FRAMES = (EventType.AUDIO_FRAME_RECEIVED, EventType.AUDIO_FRAME_SENT)
 
@@ -68,6 +68,7 @@ class Exchange:
         self._waiting: deque[Leg] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._hurry = asyncio.Event()
+        self._claiming = 0
         self._late: set[str] = set()  # calls of which it was said that their listeners are slow
         self.shared: Shared | None = None
         self.sessions: dict[str, CallSession] = {}
@@ -169,18 +170,21 @@ class Exchange:
         """
         shared = self.shared
         if isinstance(event, CallBroadcast) and self._doors == "open" and shared is not None:
-            shared.switchboard.chore(self._claim(shared, event.channel.id))
+            wait_s = min(CLAIM_S * (len(self._running) + self._claiming), CLAIM_MAX_S)
+            self._claiming += 1  # of calls that come all at once, the others are to have some, too
+            shared.switchboard.chore(self._claim(shared, event.channel.id, wait_s))
 
-    async def _claim(self, shared: Shared, channel_id: str) -> None:
-        await asyncio.sleep(min(CLAIM_S * len(self._running), CLAIM_MAX_S))
-        if self._doors != "open":
-            return
+    async def _claim(self, shared: Shared, channel_id: str, wait_s: float) -> None:
         try:
-            await shared.ari.events.claim_channel(channel_id=channel_id, application=shared.app_name)
+            await asyncio.sleep(wait_s)
+            if self._doors == "open":
+                await shared.ari.events.claim_channel(channel_id=channel_id, application=shared.app_name)
         except (ARIConflictError, ARINotFoundError):
             pass  # another was faster, or the caller has gone
         except TelephonyError as error:
             log.warning("call %s could not be claimed: %s", channel_id, error)
+        finally:
+            self._claiming -= 1
 
     def _give_back(self, leg: Leg) -> None:
         leg.close()

@@ -90,10 +90,11 @@ async def health(url: str) -> dict[str, Any]:
 
 
 async def phone_in(phone: Phone, url: str, calls: int) -> collections.Counter[int]:
-    """So many calls at once, to their end. Returns how many each worker had."""
-    there = [await phone.dial(str(number)) for number in range(200, 200 + calls)]
-    for call in there:
-        await call.answered(timeout=10)
+    """So many calls, all there at the same time, to their end. Returns how many each worker had."""
+    there = []
+    for number in range(200, 200 + calls):
+        there.append(await phone.dial(str(number)))
+        await there[-1].answered(timeout=10)
     async with asyncio.timeout(15):
         while (said := await health(url))["calls"] < calls:
             await asyncio.sleep(0.1)
