@@ -207,9 +207,9 @@ class Source:
         """Close both. Idempotent; never fails."""
         self.line.end()  # what waits for it does not wait for Asterisk
         if self._asked is None:
-            self._asked = asyncio.Event()
-            ending = _end(self._ari, self._switchboard, self._transport, self.leg, self.line, self._asked)
-            self._switchboard.chore(ending)
+            asked = self._asked = asyncio.Event()
+            ending = _end(self._ari, self._switchboard, self._transport, self.leg, self.line, asked)
+            self._switchboard.chore(ending).add_done_callback(lambda _: asked.set())
         await self._asked.wait()
 
 
@@ -249,7 +249,6 @@ async def _end(
                 await leg.destroyed(GONE_S if hung_up else GOING_S)
     finally:
         leg.close()
-        asked.set()
 
 
 def _changing(transport: Transport) -> AbstractAsyncContextManager[None]:

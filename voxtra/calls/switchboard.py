@@ -134,11 +134,12 @@ class Switchboard:
         """The name of every bridge of this application: how a later process knows what to clear up."""
         return f"{PREFIX}{self._ari.app}"
 
-    def chore(self, work: Coroutine[Any, Any, object]) -> None:
-        """Run clean-up that no call waits for. ``close`` waits for it."""
+    def chore(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+        """Run clean-up that no call need wait for. ``close`` waits for it."""
         task = asyncio.ensure_future(work)
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
+        return task
 
     async def _drop_channel(self, channel_id: str) -> None:
         log.debug("channel %s is ours and nobody's: hung up", channel_id)
