@@ -204,8 +204,8 @@ async def test_an_inbound_call_is_one_too_and_is_taken_over(asterisk: PrivateAst
     left = asyncio.Event()
 
     async def handler(call: CallSession, rig: Rig) -> None:
-        await call.answer()
         try:
+            await call.answer()  # known to be answered before this returns: it may be taken over here
             await asyncio.sleep(60)
         finally:
             left.set()
