@@ -68,7 +68,7 @@ class Exchange:
         self._waiting: deque[Leg] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._hurry = asyncio.Event()
-        self._claiming = 0
+        self._claims: set[asyncio.Task[object]] = set()
         self._late: set[str] = set()  # calls of which it was said that their listeners are slow
         self.shared: Shared | None = None
         self.sessions: dict[str, CallSession] = {}
@@ -170,9 +170,11 @@ class Exchange:
         """
         shared = self.shared
         if isinstance(event, CallBroadcast) and self._doors == "open" and shared is not None:
-            wait_s = min(CLAIM_S * (len(self._running) + self._claiming), CLAIM_MAX_S)
-            self._claiming += 1  # of calls that come all at once, the others are to have some, too
-            shared.switchboard.chore(self._claim(shared, event.channel.id, wait_s))
+            # also those under way: of calls that come all at once, the others are to have some, too
+            wait_s = min(CLAIM_S * (len(self._running) + len(self._claims)), CLAIM_MAX_S)
+            claim = shared.switchboard.chore(self._claim(shared, event.channel.id, wait_s))
+            self._claims.add(claim)
+            claim.add_done_callback(self._claims.discard)
 
     async def _claim(self, shared: Shared, channel_id: str, wait_s: float) -> None:
         try:
@@ -183,8 +185,6 @@ class Exchange:
             pass  # another was faster, or the caller has gone
         except TelephonyError as error:
             log.warning("call %s could not be claimed: %s", channel_id, error)
-        finally:
-            self._claiming -= 1
 
     def _give_back(self, leg: Leg) -> None:
         leg.close()

@@ -27,27 +27,6 @@ def made(server, **timeouts):
     return AnthropicLLM(model="m", base_url=server.url, api_key="k", max_retries=0, **timeouts)
 
 
-@pytest.fixture
-async def llm(server):
-    llm = made(server)
-    yield llm
-    await llm.close()
-
-
-@pytest.fixture
-async def hasty(server):
-    llm = made(server, first_timeout_s=0.3)
-    yield llm
-    await llm.close()
-
-
-@pytest.fixture
-async def impatient(server):
-    llm = made(server, idle_timeout_s=0.3)
-    yield llm
-    await llm.close()
-
-
 async def answer(llm, messages=MESSAGES, **options):
     return [event async for event in llm.stream(messages, **options)]
 

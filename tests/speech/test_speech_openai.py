@@ -106,27 +106,6 @@ def made(server, **timeouts):
     return OpenAILLM(model="m", base_url=server.url, api_key="k", max_retries=0, **timeouts)
 
 
-@pytest.fixture
-async def llm(server):
-    llm = made(server)
-    yield llm
-    await llm.close()
-
-
-@pytest.fixture
-async def hasty(server):
-    llm = made(server, first_timeout_s=0.3)
-    yield llm
-    await llm.close()
-
-
-@pytest.fixture
-async def impatient(server):
-    llm = made(server, idle_timeout_s=0.3)
-    yield llm
-    await llm.close()
-
-
 async def answer(llm, **options):
     return [event async for event in llm.stream(MESSAGES, **options)]
 
