@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from voxtra.calls.leg import Leg
 from voxtra.calls.media import CallMedia
 from voxtra.calls.switchboard import Switchboard
 from voxtra.errors import ARIConnectionLostError, ARIServerError, CallEndedError, MediaError
+from voxtra.media.interlock import Interlock
 from voxtra.media.line import Offer
 from voxtra.media.turnstile import Turnstile
 
@@ -173,10 +175,10 @@ async def test_no_line_to_be_had_leaves_no_mailbox(ari: FakeAri, switchboard: Sw
 
 
 async def test_no_socket_connects_while_another_channel_goes(
-    ari: FakeAri, switchboard: Switchboard, transport: FakeTransport, opening: Any
+    ari: FakeAri, switchboard: Switchboard, transport: FakeTransport, opening: Any, tmp_path: Path
 ) -> None:
     """chan_websocket would lock its list for good: Asterisk had to be restarted."""
-    transport.turnstile = Turnstile()
+    transport.turnstile = Turnstile(Interlock("asterisk", tmp_path))
     first = await opening()
     ari.deaf = True
     closing = asyncio.ensure_future(first.close())
