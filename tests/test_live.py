@@ -12,6 +12,7 @@ from fake_app import running
 from fake_calls import breathe
 
 from voxtra import CallSession, CallState
+from voxtra.calls.leg import Leg, LegEnd
 from voxtra.errors import (
     ARIConnectionLostError,
     ARIServerError,
@@ -78,6 +79,42 @@ async def test_the_order_of_ending(monkeypatch: Patch) -> None:
         "call.ended",
         "session.destroyed",
     ]
+
+
+@pytest.mark.proves("failure 18", "call.state", "call.duration")
+@pytest.mark.parametrize("who", ["handler", "caller"])
+async def test_the_end_shows_at_once(monkeypatch: Patch, who: str) -> None:
+    """Not only when the call's sound is closed and its cause known: a handler may look before."""
+    seen: list[object] = []
+    known = Leg.cause_known
+
+    async def late(leg: Leg) -> LegEnd:
+        await asyncio.sleep(0.1)
+        return await known(leg)
+
+    monkeypatch.setattr(Leg, "cause_known", late)
+    monkeypatch.setattr("voxtra.live.HANDLER_GRACE_S", 1)
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        await asyncio.sleep(0.01)
+        if who == "handler":
+            await call.hangup()
+        else:
+            assert await call.listen_dtmf(timeout=None) is None
+        seen.append(call.state)
+        lasted = call.duration
+        await asyncio.sleep(0.02)
+        seen.append(call.duration == lasted > 0)
+
+    async with running(monkeypatch, handler) as world:
+        session = world.call()
+        await asyncio.sleep(0.02)
+        if who == "caller":
+            world.ari.hang_up("caller", 16)
+        await world.over()
+    assert seen == [CallState.COMPLETED, True]
+    assert session.state is CallState.COMPLETED
 
 
 async def test_a_call_that_the_dialplan_answered(monkeypatch: Patch) -> None:

@@ -40,7 +40,6 @@ class Recorded:
     _watch_recording: Callable[[RecordingSink | None], RecordingSink | None]
     _default_recording_sink: RecordingSink | None
     _dtmf_queue: asyncio.Queue[str]
-    _ended_at: float | None
     _begun_in_pause: frozenset[EventType | None] = frozenset()
     id: str
 
@@ -110,7 +109,7 @@ class Recorded:
             if recorder is None:
                 return None
             self._live.follower = None
-        return await recorder.stop(self._ended_at)
+        return await recorder.stop(self._leg.ended_at)
 
     @property
     def recording(self) -> CallRecorder | None:

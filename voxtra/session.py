@@ -97,7 +97,6 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
         self._loop = asyncio.get_running_loop()
         self._state = CallState.RINGING
         self._answered_at: float | None = None
-        self._ended_at: float | None = None
         self._told_end = False
         self._event_queue: asyncio.Queue[VoxtraEvent] = asyncio.Queue(MAX_EVENTS)
         self._dtmf_queue: asyncio.Queue[str] = asyncio.Queue(MAX_DIGITS_AHEAD)
@@ -130,7 +129,10 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
     @property
     def state(self) -> CallState:
         """Where the call stands."""
-        return self._state
+        if not self._leg.is_over:
+            return self._state
+        never = self._answered_at is None and self.direction is CallDirection.OUTBOUND
+        return CallState.FAILED if never else CallState.COMPLETED
 
     @property
     def is_active(self) -> bool:
@@ -142,7 +144,8 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
         """Seconds since the answer; 0 before it, and no longer growing after the end."""
         if self._answered_at is None:
             return 0.0
-        return (self._ended_at or self._loop.time()) - self._answered_at
+        until = self._leg.ended_at
+        return max(0.0, (self._loop.time() if until is None else until) - self._answered_at)
 
     @property
     def end(self) -> LegEnd | None:
@@ -532,10 +535,7 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
 
     async def _ended(self) -> None:
         end = self._leg.ended.result()
-        self._ended_at = self._loop.time()
-        never = self._answered_at is None and self.direction is CallDirection.OUTBOUND
-        self._state = CallState.FAILED if never else CallState.COMPLETED
-        if never:
+        if self.state is CallState.FAILED:
             self._emit(VoxtraEvent(type=EventType.CALL_FAILED, data={"cause": end.cause, "text": end.text}))
         self._emit(
             CallEndedEvent(reason=end.reason, duration_seconds=round(self.duration, 3), cause=end.cause)

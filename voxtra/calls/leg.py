@@ -100,6 +100,7 @@ class Leg:
         id: channel id.
         channel: the newest snapshot of it that an event brought.
         ended: resolves when the channel is gone or has left the application.
+        ended_at: when that was, on the loop's clock in s; None before.
         entered: resolves when it has entered the application.
         up: set once it is answered.
         early: whether it may be heard while it still rings.
@@ -112,6 +113,7 @@ class Leg:
         self.id = channel_id
         self.channel = channel or Channel(id=channel_id)
         self.ended: asyncio.Future[LegEnd] = loop.create_future()
+        self.ended_at: float | None = None
         self.entered: asyncio.Future[StasisStart] = loop.create_future()
         self.up = asyncio.Event()
         self.early = False
@@ -328,4 +330,5 @@ class Leg:
             reason = "local"
         if reason == "hangup" and self._leaving and self._away is None:  # who hangs up in a queue has hung up
             reason = "left"
+        self.ended_at = self.ended.get_loop().time()
         self.ended.set_result(LegEnd(reason, cause, text))
