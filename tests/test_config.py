@@ -88,6 +88,10 @@ def test_settings_built_by_hand_count_as_keywords(tmp_path: Path) -> None:
     config = VoxtraConfig(asterisk=AsteriskConfig(url="http://hand:1")).layered(file=file, env={})
     assert config.asterisk.url == "http://hand:1"
     assert config.asterisk.user == "file"
+    env = {"VOXTRA_ARI_URL": "http://env:1", "VOXTRA_ARI_USER": "env"}
+    config = VoxtraConfig(asterisk=AsteriskConfig(url="http://hand:1")).layered(file=file, env=env)
+    assert (config.asterisk.url, config.asterisk.user) == ("http://hand:1", "env")
+    assert config.source("asterisk.user") == "environment VOXTRA_ARI_USER"
 
 
 def test_empty_variables_are_unset_ones() -> None:
@@ -101,10 +105,12 @@ def test_the_environment_reaches_every_plain_setting() -> None:
         "VOXTRA_MEDIA_BIND_PORT": "9000",
         "VOXTRA_LLM_PROVIDER": "openai",
         "VOXTRA_LLM_API_KEY": "sk-1",
+        "VOXTRA_LISTEN": "0.0.0.0:8090",
     }
     config = VoxtraConfig.load(env=env)
     assert config.media.rtp_ports == (20000, 20999)
     assert config.media.bind_port == 9000
+    assert config.asterisk.listen_address == ("0.0.0.0", 8090)
     assert config.llm is not None
     assert config.llm.api_key is not None
     assert config.llm.api_key.get_secret_value() == "sk-1"
@@ -152,6 +158,15 @@ def test_a_variable_cannot_inject_yaml(tmp_path: Path) -> None:
         ),
         ("asterisk: {url: &a [*a]}", "a part of it holds itself"),
         ("1: 2", "unknown setting '1': known are: asterisk"),
+        (
+            "asterisk:\n  user: 2024-13-45",
+            "line 2: not YAML: what looks like timestamp is none: put it in quotes",
+        ),
+        ("asterisk: {reconnect_interval: 0x_}", "line 1: not YAML: what looks like int is none"),
+        ("asterisk: {user: !!int ''}", "what looks like int is none"),
+        ("server: {port: !!bool x}", "what looks like bool is none"),
+        pytest.param("[" * 3000, "not YAML: too many levels", id="levels"),
+        ("asterisk: {listen: '8090', listen_key: key.pem}", "listen_key needs listen_cert"),
     ],
 )
 def test_bad_files_are_refused_in_one_line(tmp_path: Path, text: str, says: str) -> None:
@@ -229,7 +244,8 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
     assert "hunter2" not in refused(asterisk={"pasword": "hunter2"})
     assert "hunter2" not in refused(asterisk="hunter2")
     assert "hunter2" not in refused(llm={"provider": "", "api_key": "hunter2"})
-    assert "hunter2" not in refused(asterisk={"url": "http://u:hunter2@pbx"})
+    for password in ("hunter2", "x@hunter2", "x/hunter2", "/hunter2/x@", "hunter2:hunter2"):
+        assert "hunter2" not in refused(asterisk={"url": f"http://u:{password}@pbx"})
     llm = LLMConfig(provider="x", options={"api_key": "hunter2", "inner": {"Token": "hunter2"}, "size": 7})
     assert "hunter2" not in f"{llm!r} {llm}"
     assert "size" in f"{llm!r}"

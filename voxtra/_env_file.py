@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dotenv.parser import parse_stream
@@ -79,9 +79,24 @@ def use_env_file(path: Path, known: Iterable[str] = ()) -> None:
             _exported[name] = value
 
 
-def is_from_file(name: str, value: str) -> bool:
-    """Whether :func:`use_env_file` read this value of this variable."""
-    return _exported.get(name) == value
+def surroundings(
+    env: Mapping[str, str] | None, path: str | os.PathLike[str] | None = None, known: Iterable[str] = ()
+) -> tuple[Mapping[str, str], dict[str, str]]:
+    """The environment, and the variables of ``.env``.
+
+    Args:
+        env: None = this process's own, without what :func:`use_env_file` put there.
+        path: a file to read; None = what :func:`use_env_file` has read, when ``env`` is None.
+
+    Raises:
+        ConfigurationError: as of :func:`read_env_file`.
+    """
+    if path is not None:
+        return (os.environ if env is None else env), read_env_file(Path(path), known)
+    if env is not None:
+        return env, {}
+    dotenv = {name: value for name, value in os.environ.items() if _exported.get(name) == value}
+    return {name: value for name, value in os.environ.items() if name not in dotenv}, dotenv
 
 
 def secrets_from_file() -> list[str]:

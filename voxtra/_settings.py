@@ -65,6 +65,14 @@ class _Loader(yaml.SafeLoader):
                 known.add((key.tag, key.value))
         return node
 
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError) as error:  # 2024-13-45 looks like a date to PyYAML
+            kind = node.tag.rpartition(":")[2]
+            problem = f"what looks like {kind} is none: put it in quotes"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error
+
 
 def read_yaml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
     """The settings in a YAML file, variables expanded. Raises ConfigurationError."""
@@ -82,6 +90,8 @@ def read_yaml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
             r"'[^']{2,}'", "…", what
         )  # "*hunter2" is an alias to YAML, and a password to its writer
         raise ConfigurationError(f"{path}{where}: not YAML: {what}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: not YAML: too many levels") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -291,7 +301,7 @@ def _mend(detail: Mapping[str, Any]) -> str:
 
 
 def shorten(value: object) -> str:
-    text = re.sub(r"//[^/@\s]*@", "//…@", repr(value))  # a password in an address
+    text = re.sub(r"//\S*@", "//…@", repr(value))  # a password in an address, which may itself have / and @
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -31,7 +31,7 @@ from voxtra._api import ApiCaps as ApiCaps
 from voxtra._api import ApiConfig as ApiConfig
 from voxtra._api import ApiTrunk as ApiTrunk
 from voxtra._backend import BackendConfig as BackendConfig
-from voxtra._env_file import ENV_FILE, is_from_file, read_env_file
+from voxtra._env_file import ENV_FILE, surroundings
 from voxtra._server import DrainConfig as DrainConfig
 from voxtra._server import Port
 from voxtra._server import ServerConfig as ServerConfig
@@ -64,10 +64,11 @@ def _url(value: str) -> str:
         parts = urlsplit(value.strip())
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"must be an address like http://localhost:8088 ({error})") from None
+        why = "" if "@" in value else f" ({error})"  # which may quote a part of a password
+        raise ValueError(f"must be an address like http://localhost:8088{why}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ValueError("must be an address like http://localhost:8088")
-    if parts.username or parts.password:
+    if "@" in value:  # also behind the first "/" of a password
         raise ValueError("must not hold user or password: they have settings of their own")
     if parts.query or parts.fragment:
         raise ValueError("must not hold a query: write only http://host:port")
@@ -118,7 +119,7 @@ class AsteriskConfig(Settings):
         reconnect_interval: longest wait between attempts to reconnect, in s.
         listen: ``[HOST:]PORT`` where Asterisk connects to us (``outbound_websocket`` of its ari.conf), with
             ``user`` and ``password`` as its login; "" = we connect to ``url``.
-        listen_cert, listen_key: files (PEM) that make that TLS.
+        listen_cert, listen_key: files (PEM) that make that TLS; a key in the certificate's file needs no name.
     """
 
     section = "asterisk"
@@ -130,6 +131,12 @@ class AsteriskConfig(Settings):
     listen: Listen = ""
     listen_cert: str = ""
     listen_key: str = ""
+
+    @model_validator(mode="after")
+    def _tls(self) -> Self:
+        if self.listen_key and not self.listen_cert:
+            raise ValueError("listen_key needs listen_cert: without it there is no TLS")
+        return self
 
     @property
     def listen_address(self) -> tuple[str, int] | None:
@@ -349,13 +356,7 @@ class VoxtraConfig(Settings):
         Raises:
             ConfigurationError: names the setting, where it came from, its value and what would be right.
         """
-        environment: Mapping[str, str] = os.environ if env is None else env
-        dotenv: dict[str, str] = {}
-        if env_file is not None:
-            dotenv = read_env_file(Path(env_file), ENVIRONMENT)
-        elif env is None:
-            dotenv = {name: value for name, value in os.environ.items() if is_from_file(name, value)}
-            environment = {name: value for name, value in os.environ.items() if name not in dotenv}
+        environment, dotenv = surroundings(env, env_file, ENVIRONMENT)
         layers: dict[Layer, dict[str, Any]] = {
             "dotenv": _from_environment(dotenv),
             "environment": _from_environment(environment),
@@ -383,11 +384,14 @@ class VoxtraConfig(Settings):
     ) -> Self:
         """These settings with more layers. Precedence is by layer, not by order of the calls.
 
-        ``forced`` is above everything: ``voxtra dev`` points any app at its private Asterisk with it.
+        ``forced`` is above everything: ``voxtra dev`` points any app at its private Asterisk with it. Settings
+        built by hand (``VoxtraConfig(...)``) count as keywords, with the environment (``env``) below them.
         """
         layers = dict(self._layers)
         if not layers:  # built by hand, not loaded: what was said there is a program's own word
             layers["keywords"] = self.model_dump(exclude_unset=True)
+            environment, dotenv = surroundings(env)
+            layers |= {"dotenv": _from_environment(dotenv), "environment": _from_environment(environment)}
         if file is not None:
             layers["file"] = read_yaml(Path(file), os.environ if env is None else env)
         more: dict[Layer, Mapping[str, Any] | None] = {
@@ -437,6 +441,9 @@ _ALIASES = {
     "VOXTRA_ARI_PASSWORD": "asterisk.password",
     "VOXTRA_APP_NAME": "asterisk.app_name",
     "VOXTRA_RECONNECT_INTERVAL": "asterisk.reconnect_interval",
+    "VOXTRA_LISTEN": "asterisk.listen",
+    "VOXTRA_LISTEN_CERT": "asterisk.listen_cert",
+    "VOXTRA_LISTEN_KEY": "asterisk.listen_key",
 }
 
 
