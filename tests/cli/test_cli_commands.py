@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from voxtra import __version__
+from voxtra.cli.options import load_settings
 from voxtra.cli.root import run_cli
-from voxtra.config import ENVIRONMENT
+from voxtra.config import ENVIRONMENT, VoxtraConfig
 
 APP = "from voxtra import VoxtraApp\n\napp = VoxtraApp()\n"
 
@@ -28,7 +29,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     handlers, level = list(root.handlers), root.level
     yield tmp_path
     root.handlers[:], root.level = handlers, level
-    sys.modules.pop("vx_cli_app", None)
+    for name in ("vx_cli_app", "vx_cli_beside"):
+        sys.modules.pop(name, None)
 
 
 def says(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) -> str:
@@ -216,3 +218,36 @@ def test_info_shows_each_setting_that_was_made_and_no_secret(
     assert settings["llm.options.size"]["value"] == 5
     assert settings["routes"]["value"] == "1 of them"
     assert "backend.timeout" not in settings
+
+
+def test_handlers_of_the_settings_are_looked_at_before_the_start(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    (folder / "conf").mkdir()
+    (folder / "conf" / "voxtra.yaml").write_text("routes: [{handler: 'vx_cli_beside:h'}]\n")
+    (folder / "conf" / "vx_cli_beside.py").write_text("def h(call): ...\n")
+    line = says(capsys, "run", "vx_cli_app:app", "-c", "conf/voxtra.yaml")  # found, beside the file
+    assert "routes.0: @route: h must be  async def h(call)" in line
+    (folder / "voxtra.yaml").write_text("routes: [{handler: 'vx_cli_wrong:h'}]\n")
+    (folder / "vx_cli_wrong.py").write_text("def (\n")
+    assert run_cli(["run", "vx_cli_app:app"]) == 2
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1] == (
+        "voxtra: error: routes.0: vx_cli_wrong can't be imported: SyntaxError: invalid syntax"
+    )
+    assert "importlib" not in err
+    (folder / "voxtra.yaml").write_text("routes: [{handler: 'vx_cli_beside.py:h'}]\n")
+    assert "write 'vx_cli_beside:h'" in says(capsys, "run", "vx_cli_app:app")
+
+
+def test_a_file_that_the_program_reads_is_not_replaced_by_the_one_that_is_here(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "mine.yaml").write_text("asterisk: {app_name: mine}\n")
+    (folder / "voxtra.yaml").write_text("asterisk: {app_name: here}\n")
+    own, none = VoxtraConfig.from_yaml("mine.yaml"), VoxtraConfig.load()
+    assert load_settings(None, {}, own).asterisk.app_name == "mine"
+    assert load_settings(None, {}, none).asterisk.app_name == "here"
+    assert load_settings(Path("voxtra.yaml"), {}, own).asterisk.app_name == "here"  # --config
+    monkeypatch.setenv("VOXTRA_CONFIG", "voxtra.yaml")
+    assert load_settings(None, {}, own).asterisk.app_name == "here"

@@ -61,9 +61,6 @@ def examined(target: str | None, config: Path | None, *, debug: bool = False) ->
     try:
         options.load_env_file()
         file = options.settings_file(config)
-        for place in {Path.cwd(), file.resolve().parent if file is not None else Path.cwd()}:
-            if str(place) not in sys.path:
-                sys.path.insert(0, str(place))
         settings = VoxtraConfig.load(file=file)
     except ConfigurationError as error:
         yield Check("settings", "fail", first_line(error))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from voxtra._env_file import ENV_FILE
+from voxtra.cli import options
 from voxtra.cli.checks import Check, check_settings
 from voxtra.cli.complain import first_line
 from voxtra.cli.target import load_handler
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def yaml_routes(settings: VoxtraConfig) -> Router:
-    """The routes of the settings, their handlers imported.
+    """The routes of the settings, their handlers imported: from beside the file, or the current folder.
 
     Raises:
         ConfigurationError: names the route that is wrong, and the mend.
@@ -34,6 +35,8 @@ def yaml_routes(settings: VoxtraConfig) -> Router:
     from voxtra.router import Router
 
     router = Router()
+    if settings.routes:
+        options.find_handlers(settings)
     for number, route in enumerate(settings.routes):
         try:
             handler = load_handler(route.handler)

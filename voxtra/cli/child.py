@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voxtra.cli import options
+from voxtra.cli.checks_app import yaml_routes
 from voxtra.cli.complain import guarded
 from voxtra.cli.log import set_up_logging
 from voxtra.cli.serve import StopRequest, run_loop, serve
@@ -46,6 +47,7 @@ def _run(arguments: argparse.Namespace) -> int:
         options.load_env_file()  # here, not in the parent: a change of it is a change of the code
         app = load_app(arguments.target)
         settings = options.load_settings(arguments.config, {}, app.settings)
+        yaml_routes(settings)
         control.sendall(_line({"app": settings.asterisk.app_name}))
         with control.makefile("r") as lines:
             text = lines.readline()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -101,11 +102,25 @@ def ari_options(
 def load_settings(
     file: Path | None, options: dict[str, Any], base: VoxtraConfig | None = None
 ) -> VoxtraConfig:
-    """Settings from the file, the environment and options, below those of ``base`` (an app's own)."""
+    """Settings from the file, the environment and options, below those of ``base`` (an app's own).
+
+    An app that names a file (``VoxtraApp.from_yaml``) has that one, unless another is named for it: the
+    ``voxtra.yaml`` that happens to be here is not read then.
+    """
     path = settings_file(file)
     if base is None:
         return VoxtraConfig.load(file=path, options=options)
+    if base._file and file is None and not os.environ.get("VOXTRA_CONFIG"):
+        path = None
     return base.layered(file=path, options=options)
+
+
+def find_handlers(settings: VoxtraConfig) -> None:
+    """Have the handlers of ``routes`` found beside the settings file, and in the current folder."""
+    beside = Path(settings._file).resolve().parent if settings._file else Path.cwd()
+    for place in (beside, Path.cwd()):
+        if str(place) not in sys.path:
+            sys.path.insert(0, str(place))
 
 
 def secrets_of(settings: VoxtraConfig) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from voxtra.cli import options
+from voxtra.cli.checks_app import yaml_routes
 from voxtra.cli.log import set_up_logging
 from voxtra.cli.serve import GraceOption, HealthOption, host_and_port, run_app, serving_options
 from voxtra.cli.target import load_app, parse_target
@@ -78,11 +79,11 @@ def command(
                 "--workers with the HTTP API: each process would know its own calls alone; serve it from one process"
             )
         set_up_logging(level, options.secrets_of(shared), shared.log)
-        file = str(options.settings_file(config) or "")
-        order = Order(target, file, given, grace, level, debug, workers)
+        order = Order(target, str(config or ""), given, grace, level, debug, workers)
         return asyncio.run(run_workers(order, shared.server))
     app = load_app(target)
     settings = options.load_settings(config, given, app.settings)
     set_up_logging(level, options.secrets_of(settings), settings.log)
+    yaml_routes(settings)
     app.configure(settings)
     return run_app(app, grace)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from voxtra.cli import options
 from voxtra.cli.checks_app import yaml_routes
 from voxtra.cli.log import set_up_logging
@@ -40,9 +37,6 @@ def command(
     file = options.settings_file(config)
     if file is None:
         raise ConfigurationError("no voxtra.yaml here: write one, name one with -c, or  voxtra run app:app")
-    for place in (file.resolve().parent, Path.cwd()):
-        if str(place) not in sys.path:
-            sys.path.insert(0, str(place))
     from voxtra.app import VoxtraApp  # not for --help
 
     app = VoxtraApp.from_yaml(str(file))

@@ -119,6 +119,10 @@ def load_handler(text: str) -> object:
         UserCodeError: the user's code raised while it was imported.
     """
     target = parse_target(text)
+    if target.file is not None:
+        raise ConfigurationError(
+            f"{text!r}: a handler is in a module: write '{target.file.stem}:{target.attribute}'"
+        )
     found: object = _import(target)
     for part in target.attribute.split("."):
         if not hasattr(found, part):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voxtra.cli import options
+from voxtra.cli.checks_app import yaml_routes
 from voxtra.cli.complain import EXIT_FAILED, guarded
 from voxtra.cli.log import set_up_logging
 from voxtra.cli.serve import StopRequest, run_loop
@@ -61,6 +62,7 @@ def _run(order: dict[str, Any], control: socket.socket) -> int:
     file = Path(order["config"]) if order["config"] else None
     settings = options.load_settings(file, order["options"], app.settings)
     set_up_logging(order["log_level"], options.secrets_of(settings), settings.log)
+    yaml_routes(settings)
     app.configure(settings.layered(forced=share(settings, order["number"], order["of"])))
     app.processes = order["of"]
     return run_loop(_serve(app, control, order["grace"]))
