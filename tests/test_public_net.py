@@ -4,7 +4,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from voxtra._public_net import PublicOnly, check_url
+from voxtra._public_net import PublicOnly, check_address, check_url
 from voxtra.errors import ConfigurationError
 
 SPELLINGS = (
@@ -55,3 +55,24 @@ def test_public_addresses_and_names_are_let_through():
     for url in ("https://example.com/a?b=c", "http://93.184.216.34:8080/", "HTTP://Example.com/"):
         check_url(url, private=False)
     check_url("http://127.0.0.1/", private=True)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::a00:1", "2002:a00:1::1", "2002:7f00:1::", "::127.0.0.1",
+        "::ffff:10.0.0.1", "fec0::1", "fe80::1", "fd00::1", "ff0e::1", "2001:0:1::1",
+        "169.254.169.254", "100.64.0.1", "224.0.0.1", "255.255.255.255",
+    ],
+)  # fmt: skip
+def test_addresses_that_lead_inside_are_refused_whatever_stands_around_them(address):
+    with pytest.raises(ConfigurationError, match="public internet"):
+        check_address("there", address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["64:ff9b::5db8:d822", "2002:5db8:d822::1", "::ffff:93.184.216.34", "2606:4700::1111", "1.1.1.1"],
+)
+def test_a_public_address_in_another_is_public(address):
+    check_address("there", address)

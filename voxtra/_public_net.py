@@ -12,6 +12,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from voxtra.errors import ConfigurationError
 
 ALLOWED_BY = "VoxtraApp(private_urls=True) allows it"
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""RFC 6052: what is sent there goes out to the IPv4 address in its last four bytes."""
 
 
 class PublicOnly(AbstractResolver):
@@ -43,12 +45,23 @@ class PublicOnly(AbstractResolver):
 
 def check_address(host: str, address: str, allowed_by: str = ALLOWED_BY) -> None:
     """Raise ConfigurationError when an address is none of the public internet."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None)
-    if not (mapped or ip).is_global or ip.is_multicast:
+    ip = _reached(ipaddress.ip_address(address.partition("%")[0]))
+    public = ip.is_global and not ip.is_multicast and not ip.is_reserved  # 64:ff9b:1::, ::127.0.0.1
+    if not public or (ip.version == 6 and ip.is_site_local):
         raise ConfigurationError(
             f"{host} is {address}, which is no address of the public internet; {allowed_by}"
         )
+
+
+def _reached(
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that an IPv6 one stands for (mapped, 6to4, NAT64), else itself."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or ip
 
 
 def check_url(url: str, *, private: bool, allowed_by: str = ALLOWED_BY) -> None:
