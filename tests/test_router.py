@@ -68,8 +68,6 @@ async def test_nothing_takes_it() -> None:
         ("+4420*", "+44201234", True),
         ("+4420*", "+4420", True),
         ("+4420*", "+4421", False),
-        ("*", "*", True),
-        ("*", "100", False),
         ("**", "*9", True),
         ("1*0", "110", False),
         ("s", "S", False),
@@ -81,6 +79,16 @@ async def test_patterns(pattern: str, value: str, fits: bool) -> None:
         router.route(**{option: pattern})(one)  # type: ignore[arg-type]
         router.default()(two)
         assert await found(router, *arguments) is (one if fits else two)
+
+
+@pytest.mark.proves("trailing * in a route")
+@pytest.mark.parametrize("caller", ["+4420", "anonymous", ""])
+async def test_a_star_alone_is_any_caller_and_the_key_of_that_name(caller: str) -> None:
+    router = Router()
+    router.route(extension="100", number="*")(one)
+    router.route(extension="*")(two)
+    router.default()(three)
+    assert [await found(router, dialled, caller) for dialled in ("100", "*", "200")] == [one, two, three]
 
 
 @given(st.text("0123456789XZNxzn[]-*#+.!AB", max_size=8), st.text("0123456789*#+A", max_size=6))

@@ -50,8 +50,8 @@ class SIPTrunk(Settings):
     registers: bool | None = None
     qualify_s: int = Field(60, ge=0, le=86400)
 
-    def __init__(self, host: str = "", port: int = 5060, *rest: str, **fields: Any) -> None:
-        names = ("username", "password", "realm", "did")
+    def __init__(self, host: str = "", port: int = 5060, *rest: Any, **fields: Any) -> None:
+        names = ("username", "password", "realm", "did", "transport", "codecs")
         if len(rest) > len(names):
             raise TypeError(f"SIPTrunk takes host, port, {', '.join(names)} by place, the others by name")
         fields.update(zip(names, rest, strict=False))

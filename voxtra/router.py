@@ -67,7 +67,7 @@ class Route:
 
     def matches(self, extension: str, number: str) -> bool:
         """Whether the call is for this route."""
-        return _fits(self.extension, extension) and _fits(self.number, number)
+        return _fits(self.extension, extension) and (self.number == "*" or _fits(self.number, number))
 
 
 @dataclass(slots=True, frozen=True)
@@ -142,9 +142,9 @@ class Router:
     ) -> Callable[[H], H]:
         """Register a handler for calls to ``extension`` and / or from ``number``.
 
-        A trailing ``*`` matches by beginning (``number="+4420*"``; the single ``"*"`` is the key of that
-        name); a leading ``_`` makes it a pattern as in a dialplan (``extension="_2XX"``). Neither given:
-        every call.
+        A trailing ``*`` matches by beginning (``number="+4420*"``; ``number="*"`` is any, but ``extension="*"``
+        the key of that name); a leading ``_`` makes it a pattern as in a dialplan (``extension="_2XX"``).
+        Neither given: every call.
 
         Raises:
             ConfigurationError: an option is unknown or of the wrong type.

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from pydantic import SecretStr
 
+from voxtra._checks import checked
 from voxtra._public_net import PublicOnly, check_url
 from voxtra.errors import ConfigurationError, SpoolError, StorageError
 from voxtra.events import EventType, VoxtraEvent
@@ -35,6 +36,7 @@ BATCH = 200
 """Events that are made safe with one write."""
 _FRAMES = (EventType.AUDIO_FRAME_RECEIVED, EventType.AUDIO_FRAME_SENT)
 _BASE = {each.name for each in dataclasses.fields(VoxtraEvent)}
+_NUMBERS = ("timeout", "retries", "backoff", "max_waiting", "parallel", "flush", "processes")
 _ALLOWED_BY = "WebhookConfig(private_urls=True) allows it"
 
 
@@ -78,19 +80,24 @@ class WebhookConfig:
     processes: int = 1
 
     def __post_init__(self) -> None:
+        checked("webhook url", self.url, (str,), "text, like 'https://backend.example/hook'")
+        if not isinstance(self.signing_secret, str | SecretStr):  # not shown: it may be one
+            raise ConfigurationError("webhook signing_secret: should be text; leave it out for none")
+        if isinstance(self.events, str) or not isinstance(self.events, Collection):
+            raise ConfigurationError(f"webhook events={self.events!r}: should be a list, like ['call.ended']")
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        for name, value in numbers.items():
+            checked(f"webhook {name}", value, (int, float), "a number")
         check_url(self.url, private=self.private_urls, allowed_by=_ALLOWED_BY)
         known = {str(each) for each in EventType} - {str(each) for each in _FRAMES}
-        if isinstance(self.events, str) or (wrong := [e for e in self.events if str(e) not in known]):
-            named = self.events if isinstance(self.events, str) else wrong[0]
-            raise ConfigurationError(f"webhook events: {named!r} is none of {', '.join(sorted(known))}")
-        above = {"timeout": self.timeout, "backoff": self.backoff, "max_waiting": self.max_waiting}
-        for name, value in (above | {"parallel": self.parallel, "processes": self.processes}).items():
-            if not value > 0:
+        if wrong := [each for each in self.events if str(each) not in known]:
+            raise ConfigurationError(f"webhook events: {wrong[0]!r} is none of {', '.join(sorted(known))}")
+        for name, value in numbers.items():
+            if name in ("retries", "flush"):
+                if not value >= 0:
+                    raise ConfigurationError(f"webhook {name} must be 0 or more, not {value}")
+            elif not value > 0:
                 raise ConfigurationError(f"webhook {name} must be above 0, not {value}")
-        if self.retries < 0 or self.flush < 0:
-            raise ConfigurationError(
-                f"webhook retries and flush must be 0 or more, not {self.retries}, {self.flush}"
-            )
 
     @property
     def secret(self) -> bytes:

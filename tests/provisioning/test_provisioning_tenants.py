@@ -48,6 +48,7 @@ def test_the_documented_form() -> None:
         host="SIP.example.com", port=5062, username="user", password="secret", realm="realm", did=DID,
         transport="tcp", codecs=["alaw"],
     )  # fmt: skip
+    assert trunk == SIPTrunk("sip.example.com", 5062, "user", "secret", "realm", DID, "tcp", ["alaw"])
     plain = SIPTrunk(host="10.0.0.1")
     assert (plain.port, plain.transport, plain.codecs) == (5060, "udp", ["ulaw", "alaw"])
     assert plain.endpoint("+33123456789") == "PJSIP/+33123456789@trunk-10-0-0-1"

@@ -216,6 +216,25 @@ def test_a_webhook_without_a_url_is_refused(url):
         WebhookSink("http://x/", timeout_seconds=0)
 
 
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: WebhookSink(None), "url=None: should be text"),
+        (lambda: WebhookSink("http://x/", signing_secret=None), "signing_secret: should be text"),
+        (lambda: WebhookSink("http://x/", signing_secret=b"s3cret"), "signing_secret: should be text"),
+        (lambda: WebhookSink("http://x/", timeout_seconds="10"), "timeout_seconds='10': should be a number"),
+        (lambda: LocalFileSink(None), "base_dir=None: should be a folder"),
+        (lambda: CompositeSink([LocalFileSink("out")]), "should be a RecordingSink"),
+        (lambda: CompositeSink(None), "sink=None: should be a RecordingSink"),
+    ],
+)
+def test_what_no_sink_can_be_made_of_is_refused_at_once(make, said):
+    """Not when the first call has ended, and its recording is to go somewhere."""
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        make()
+    assert "s3cret" not in str(caught.value)
+
+
 def test_a_new_name_is_on_the_disk_for_good_before_the_old_one_goes(tmp_path, monkeypatch):
     """Else a power cut could take both."""
     source = tmp_path / "growing.wav"

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from voxtra._checks import checked
 from voxtra.errors import ConfigurationError, MediaError, StorageError
 from voxtra.recording.answers import retry_after_s
 from voxtra.recording.names import NameTemplate
@@ -127,6 +128,7 @@ class LocalFileSink(RecordingSink):
         encrypt_to: str | Sequence[str] = (),
         then: RecordingSink | None = None,
     ) -> None:
+        checked("LocalFileSink: base_dir", base_dir, (str, PathLike), "a folder")
         self.base_dir = Path(base_dir)
         self.then = then
         self._template = NameTemplate(name)
@@ -210,9 +212,19 @@ class CompositeSink(RecordingSink):
     """Hands each recording to several sinks, one after another; the failure of one is not another's.
 
     A sink that moves the file comes before those that tell where it is.
+
+    Raises:
+        ConfigurationError: one of them is no RecordingSink.
     """
 
     def __init__(self, *sinks: RecordingSink) -> None:
+        for sink in sinks:
+            checked(
+                "CompositeSink: sink",
+                sink,
+                (RecordingSink,),
+                "a RecordingSink; several are CompositeSink(a, b)",
+            )
         self.sinks = sinks
 
     @property
@@ -256,14 +268,18 @@ class WebhookSink(RecordingSink):
         timeout_seconds: for the whole request.
 
     Raises:
-        ConfigurationError: the URL is none, or the timeout is not above 0.
+        ConfigurationError: the URL is none, the timeout is not above 0, or the secret is no text.
     """
 
     def __init__(self, url: str, *, signing_secret: str = "", timeout_seconds: float = 10) -> None:
+        checked("WebhookSink: url", url, (str,), "text, like 'https://host/path'")
+        checked("WebhookSink: timeout_seconds", timeout_seconds, (int, float), "a number of seconds")
+        if not isinstance(signing_secret, str):  # not shown: it may be one
+            raise ConfigurationError("WebhookSink: signing_secret: should be text; leave it out for none")
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigurationError(f"WebhookSink: {url!r} is no URL: use https://host/path")
-        if timeout_seconds <= 0:
+        if not timeout_seconds > 0:
             raise ConfigurationError(f"WebhookSink: timeout_seconds must be above 0, not {timeout_seconds}")
         self.url = url
         self._shown = f"{parts.scheme}://{parts.hostname}{parts.path}"
