@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_app import World, running
+from fake_app import running
 from fake_calls import breathe, missing
+from office import Office, progress, refer, until
 
 from voxtra import CallSession, CallState
-from voxtra.ari import Channel, ChannelDestroyed
-from voxtra.ari.events import ChannelHold, ChannelStateChange, ChannelTransfer, ChannelUnhold
+from voxtra.ari import Channel
+from voxtra.ari.events import ChannelHold, ChannelStateChange, ChannelUnhold
 from voxtra.errors import ARIServerError, CallEndedError, OriginateError
 from voxtra.testing.fake_speech import FakeTTS
 
@@ -28,42 +28,6 @@ def quick(monkeypatch: Patch) -> None:
     monkeypatch.setattr("voxtra.live.CALLBACK_S", 0.3)
     monkeypatch.setattr("voxtra.session.ASKED_AGAIN_S", 0.002)
     monkeypatch.setattr("voxtra.exchange.FORCE_S", 0.3)
-
-
-class Office:
-    """The world, with phones that ring when they are called."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.ari = world.ari
-        self.rung: list[str] = []
-        self.ari.answers["channels.originate_with_id"] = self._ring
-
-    def _ring(self, channel_id: str, **_: Any) -> Channel:
-        self.rung.append(channel_id)
-        self.ari.channels_there[channel_id] = channel = Channel(
-            id=channel_id, name="PJSIP/bob-1", state="Ring"
-        )
-        return channel
-
-    async def ringing(self) -> str:
-        async with asyncio.timeout(2):
-            while not self.rung:
-                await asyncio.sleep(0.001)
-        return self.rung[-1]
-
-    def pick_up(self, channel_id: str) -> None:
-        self.ari.arrive(channel_id, state="Up")
-
-    def refuse(self, channel_id: str, cause: int = 17) -> None:
-        channel = self.ari.channels_there.pop(channel_id)
-        self.ari.tell(ChannelDestroyed(channel=channel, cause=cause, cause_txt="no"))
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(2):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def test_a_caller_who_holds_while_it_rings_is_back_after_a_transfer_that_fails(
@@ -311,24 +275,6 @@ async def test_who_hangs_up_while_the_other_comes_into_the_bridge(monkeypatch: P
         await world.over()
 
 
-def refer(world: World, call: CallSession, target: str, second: CallSession | None = None) -> None:
-    """The far end of ``call`` asks for a transfer, to ``target`` or to its ``second`` call."""
-    world.ari.tell(
-        ChannelTransfer(
-            state=None,
-            referred_by={"source_channel": Channel(id=call.id)},  # type: ignore[arg-type]
-            refer_to={  # type: ignore[arg-type]
-                "requested_destination": {"destination": target},
-                "destination_channel": Channel(id=second.id) if second is not None else None,
-            },
-        )
-    )
-
-
-def progress(world: World) -> list[str]:
-    return [asked["states"] for asked in world.ari.asked_for("channels.transfer_progress")]
-
-
 async def test_an_attended_transfer_of_calls_whose_handlers_have_returned(monkeypatch: Patch) -> None:
     async def handler(call: CallSession) -> None:
         await call.answer()
@@ -347,7 +293,7 @@ async def test_an_attended_transfer_of_calls_whose_handlers_have_returned(monkey
         refer(world, first, "", second)
         await until(lambda: len(progress(world)) == 2)
         assert progress(world) == ["channel_progress", "channel_answered"]
-        world.ari.hang_up("first")
+        await until(lambda: not first.is_active)  # alone, and its handler is done
         world.ari.hang_up("second")
         await breathe(60)
         assert caller.is_active
@@ -361,10 +307,10 @@ async def test_an_attended_transfer_of_calls_whose_handlers_have_returned(monkey
 async def test_the_far_end_is_told_how_its_transfer_went(monkeypatch: Patch, flaw: str) -> None:
     async def handler(call: CallSession) -> None:
         @call.on_transfer
-        async def wanted(target: str) -> bool:
+        async def wanted(target: str) -> str:
             if flaw == "the callback fails":
                 raise ValueError("the user's own")
-            return True
+            return "PJSIP/bob"
 
         await call.answer()
         if call.id == "first":
@@ -379,7 +325,7 @@ async def test_the_far_end_is_told_how_its_transfer_went(monkeypatch: Patch, fla
         world.call("caller")
         first = world.call("first")
         await until(lambda: first.bridge_id)
-        refer(world, first, "PJSIP/bob")
+        refer(world, first, "2000")
         await until(lambda: "channel_unavailable" in progress(world))
         assert first.bridge_id
         world.ari.hang_up("caller")
@@ -388,6 +334,10 @@ async def test_the_far_end_is_told_how_its_transfer_went(monkeypatch: Patch, fla
 
 async def test_who_transfers_hangs_up_before_the_target_answers(monkeypatch: Patch) -> None:
     async def handler(call: CallSession) -> None:
+        @call.on_transfer
+        async def wanted(target: str) -> str:
+            return "PJSIP/bob"
+
         await call.answer()
         if call.id == "first":
             other = world.app.get_session("caller")
@@ -400,7 +350,7 @@ async def test_who_transfers_hangs_up_before_the_target_answers(monkeypatch: Pat
         office = Office(world)
         caller, first = world.call("caller"), world.call("first")
         await until(lambda: first.bridge_id)
-        refer(world, first, "PJSIP/bob")
+        refer(world, first, "2000")
         ringing = await office.ringing()
         world.ari.hang_up("first")
         await asyncio.sleep(0.15)  # the grace of what the first call has begun is over

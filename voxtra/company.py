@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from voxtra.calls.leg import Leg, first_of
@@ -71,10 +72,20 @@ class Company:
             self._set_hold(False, by="us")
 
     def _set_hold(self, held: bool, *, by: str) -> None:
+        if self._leg.is_over:
+            return
         if self._state is not CallState.TRANSFERRING:
-            self._state = CallState.ON_HOLD if held or self._live.on_hold else CallState.IN_PROGRESS
+            self._settle()
         kind = EventType.CALL_HELD if held else EventType.CALL_RESUMED
         self._emit(VoxtraEvent(type=kind, data={"by": by}))
+
+    def _settle(self) -> None:
+        """The state is what it is without a transfer. That of a call that is over stays."""
+        if self._state.is_over:
+            return
+        held = self._live.on_hold or self._live.far_hold
+        settled = CallState.ON_HOLD if held else CallState.IN_PROGRESS
+        self._state = settled if self._leg.up.is_set() else CallState.RINGING
 
     async def _back(self) -> None:
         if not self._leg.is_over:
@@ -130,10 +141,10 @@ class Company:
             raise
         return room.id
 
-    async def _enter(self, room: Room) -> None:
-        """Go into a room. A hold ends: its music would be all that the far end hears."""
+    async def _enter(self, room: Room, then: Callable[[], Awaitable[object]] | None = None) -> None:
+        """Go into a room, see LiveCall. A hold ends: its music would be all that the far end hears."""
         await self.unhold()
-        await self._live.enter(room)
+        await self._live.enter(room, then)
 
     def _may_share(self, other: CallSession) -> None:
         mine, theirs = self._live.room, other._live.room
@@ -141,9 +152,14 @@ class Company:
             raise SessionError("both calls are in bridges already: unbridge() one of them first")
 
     async def unbridge(self) -> None:
-        """Leave the bridge and come back to the app's own sound. In none is as good."""
+        """Leave the bridge and come back to the app's own sound. In none is as good.
+
+        Whom the call was transferred to is hung up, as of :meth:`take_back`.
+        """
         room = self._live.room
         if room is not None:
+            if self._tie is room:
+                self._tie = None
             await room.remove(self._leg)
             await self._back()
 
@@ -153,22 +169,24 @@ class Company:
 
     # ---- with somebody whom it was handed to
 
-    async def _connect(self, leg: Leg, target: str) -> TransferResult:
-        """Bridge the caller with an answered leg that belongs to nobody else."""
+    async def _connect(
+        self, leg: Leg, target: str, then: Callable[[], Awaitable[object]] | None = None
+    ) -> TransferResult:
+        """Bridge the caller with an answered leg that belongs to nobody else; ``then`` as of LiveCall.enter."""
         switchboard = self._shared.switchboard
         room: Room | None = None
         try:
             room = await Room.open(self._shared.ari, switchboard)
             await room.add(leg)
-            await self._enter(room)
+            await self._enter(room, then)
         except BaseException:
             self._drop(leg)
             if room is not None:
                 room.dissolve()
             raise
-        self._state = CallState.IN_PROGRESS
+        self._settle()
         self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": target, "method": "bridge"}))
-        switchboard.chore(self._tied(leg, room))
+        self._tie_to(leg, room)
         leg.ended.add_done_callback(lambda _: leg.close())
         return TransferResult("completed", "bridge", target)
 
@@ -180,10 +198,16 @@ class Company:
             leg.lose()
         leg.close()  # where Asterisk can't be reached now, the next connection finds it to be nobody's
 
-    async def _tied(self, leg: Leg, room: Room) -> None:
-        """The two ends of a transfer end together, unless the call is taken back."""
+    def _tie_to(self, leg: Leg, room: Room) -> None:
+        """The two ends of a transfer end together, unless the call is taken back, or either handed on."""
         self._tie = room
+        self._shared.switchboard.chore(self._tied(leg, room))
+
+    async def _tied(self, leg: Leg, room: Room) -> None:
         await first_of(leg.ended, self._leg.ended, room.dissolved)
+        theirs = self._shared.find(leg.id)
+        if theirs is not None and theirs._live.room not in (None, room):
+            return  # it is with somebody else
         own = [self._leg] if self._tie is room else []
         for each in (leg, *own):
             if not each.is_over:
@@ -203,7 +227,6 @@ class Company:
         room = self._live.room
         if room is None or self._tie is not room:
             return False
-        self._tie = None
         await self.unbridge()
         return True
 
@@ -216,8 +239,11 @@ class Company:
             The id of the bridge; ``unbridge`` ends it.
 
         Raises:
+            SessionError: it is the same call.
             CallEndedError: one of the calls is over.
         """
+        if call._live is self._live:
+            raise SessionError("a call can't listen in to itself")
         self._leg.check()
         call._leg.check()
         await self.answer()
@@ -236,7 +262,7 @@ class Company:
             )
             if whisper:  # a whisper is mixed into what is sent, so something has to be sent
                 await call._leg.do(lambda: self._shared.ari.channels.start_silence(channel_id=call.id))
-            await first_of(snoop.entered, snoop.ended, timeout=SNOOP_S)
+            await first_of(snoop.entered, snoop.ended, self._leg.ended, timeout=SNOOP_S)
             room = await Room.open(self._shared.ari, switchboard)
             await room.add(snoop)
             await self._enter(room)

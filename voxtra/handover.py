@@ -90,8 +90,9 @@ class Handover(Refer):
         target = endpoint_of(endpoint, trunk=self._shared.trunk, context=context)
         await self.answer()
         await self.unhold()
-        before, self._state = self._state, CallState.TRANSFERRING
+        self._state = CallState.TRANSFERRING
         leg: Leg | None = None
+        connected = False
         try:
             async with self._waiting_tone():
                 leg = await dial(
@@ -103,16 +104,17 @@ class Handover(Refer):
                     variables=variables,
                     give_up=self._leg.ended,
                 )
-            return await self._connect(leg, endpoint)
+            result = await self._connect(leg, endpoint)
+            connected = True
+            return result
         except OriginateError as error:
             return TransferResult(reason_of(error), "bridge", endpoint, error.cause, str(error))
         except CallEndedError as error:
             reason: TransferReason = "hangup" if self._leg.is_over else "no_answer"
             return TransferResult(reason, "bridge", endpoint, detail=str(error))
         finally:
-            if self._state is CallState.TRANSFERRING:  # the far end's own hold changes it too
-                self._state = before
-            if self._live.room is None:
+            self._settle()
+            if not connected:
                 if leg is not None:
                     self._drop(leg)
                 await self._back()
@@ -180,7 +182,7 @@ class Handover(Refer):
                     channel_id=self.id, variable=name, value=value
                 )
             )
-        before, self._state = self._state, CallState.TRANSFERRING
+        self._state = CallState.TRANSFERRING
         try:
             away = await self._live.go_away(
                 lambda: channels.continue_in_dialplan(
@@ -188,16 +190,13 @@ class Handover(Refer):
                 )
             )
             await first_of(away.returned, away.connected, self._leg.ended)
-        except BaseException:
-            self._state = before
-            raise
+        finally:
+            self._settle()
+        if away.connected.done() and not away.returned.done():
+            self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": queue, "method": "queue"}))
+            return TransferResult("completed", "queue", queue, detail=away.connected.result())
         if self._leg.is_over:
             return TransferResult("hangup", "queue", queue)
-        if not away.returned.done():
-            self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": queue, "method": "queue"}))
-            self._state = CallState.IN_PROGRESS
-            return TransferResult("completed", "queue", queue, detail=away.connected.result())
-        self._state = before
         status = next(iter(away.returned.result().args[1:]), "")
         await self._back()
         return TransferResult("timeout" if status == "TIMEOUT" else "failed", "queue", queue, detail=status)
@@ -264,7 +263,7 @@ class Handover(Refer):
             await self.bridge_with(agent)
             if self._live.room is None:  # over again already
                 raise CallEndedError(f"call {agent.id} is over")
-            self._shared.switchboard.chore(self._tied(agent._leg, self._live.room))
+            self._tie_to(agent._leg, self._live.room)
             self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": endpoint, "method": "warm"}))
             return TransferResult("completed", "bridge", endpoint)
         except OriginateError as error:

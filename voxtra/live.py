@@ -332,21 +332,44 @@ class LiveCall:
 
     # ---- other company
 
-    async def enter(self, room: Room) -> None:
-        """Leave the app's own sound for a room with others.
+    async def enter(self, room: Room, then: Callable[[], Awaitable[object]] | None = None) -> None:
+        """Leave the app's own sound, or another room, for a room with others.
+
+        Args:
+            then: awaited once it is there, and before who shared the other room is told that it has left.
 
         Raises:
             CallEndedError: the call is gone.
         """
+        before = self.room if self.room is not room else None
         await self.depart()
         self.room = room
         try:
             await room.add(self.leg, lambda: self._left(room))
             await self._gather_seats()
-        except BaseException:
-            self.room = None
-            await self.come_back()
+        except BaseException as error:
+            await self._stay_out(before, error)
             raise
+        try:
+            if then is not None:
+                await then()
+        finally:
+            if before is not None:
+                before.forget(self.leg)
+
+    async def _stay_out(self, before: Room | None, error: BaseException) -> None:
+        """It did not get into a room: back to where it was."""
+        if before is None or self.leg not in before.members:
+            self.room = None
+            with suppress(CallEndedError, MediaError, TelephonyError):  # the first failure is the one to tell
+                await self.come_back()
+            return
+        self.room = before
+        if not isinstance(error, ARIError) or not error.status:  # it may have been moved all the same
+            bridges, switchboard = self.shared.ari.bridges, self.shared.switchboard
+            switchboard.chore(
+                switchboard.gone(bridges.add_channel(bridge_id=before.id, channel=[self.leg.id]))
+            )
 
     @property
     def is_elsewhere(self) -> bool:
@@ -396,6 +419,8 @@ class LiveCall:
         except BaseException:
             self.spawn(self.come_back(), "come_back")
             raise
+        if self.room is not None:
+            self.room.forget(self.leg)
         away.returned.add_done_callback(lambda _: self.spawn(self.come_back(), "come_back"))
         return away
 
@@ -410,7 +435,7 @@ class LiveCall:
         if self.media is not None and not self.media.line.closed.done() and not self.leg.is_over:
             await self.sound()
             await self._gather_seats()
-        if self.room is None and not self.on_hold:
+        if self.room is None and not self.on_hold and self.leg.away is None:
             self._hears_us(True)
 
     @contextmanager
@@ -427,7 +452,7 @@ class LiveCall:
     async def alone(self) -> None:
         """Wait until the call shares no room, nor is away in the dialplan or on its way to others, or has ended."""
         while not self.leg.is_over:
-            if self.room is not None:
+            if self.room is not None and not self.room.dissolved.done():
                 await first_of(self.room.dissolved, self.leg.ended)
             elif self.leg.away is not None:
                 await first_of(self.leg.away.returned, self.leg.ended)

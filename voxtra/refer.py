@@ -58,7 +58,7 @@ class Refer(Company):
         if self._leg.up.is_set() and not await self._takes_refer(unsaid):
             return None
         channels = self._shared.ari.channels
-        before, self._state = self._state, CallState.TRANSFERRING
+        self._state = CallState.TRANSFERRING
         try:
             if self._live.media is not None:
                 self._live.part()
@@ -71,11 +71,13 @@ class Refer(Company):
             return TransferResult("hangup", "refer", address)
         except ARITimeoutError:
             # Until the far end tells how it went, its channel obeys nothing: there is no call to go on with
-            await self._leg.hangup()
+            await self._live.hangup("normal")
             return TransferResult("failed", "refer", address, detail="the far end never said how it went")
+        except BaseException:  # not awaited: until its transfer is decided the channel obeys nothing
+            self._live.spawn(self._back(), "come_back")
+            raise
         finally:
-            if self._state is CallState.TRANSFERRING:  # else it has ended
-                self._state = before
+            self._settle()
             self._leg.stay()
         if not self._leg.is_over:
             return None
@@ -119,6 +121,7 @@ class Refer(Company):
         ``target`` is the number it wants. True lets it happen as usual: the other party of the bridge is
         connected with the target. False declines. A number or endpoint connects with that instead. Without
         a callback a transfer is allowed when the call is bridged with one other, and declined otherwise.
+        A target that is no number (``Local/...``) is declined unless the callback returns one.
         """
         self._on_transfer = callback
         return callback
@@ -131,6 +134,9 @@ class Refer(Company):
         try:
             if self._on_transfer is not None:
                 decision = await self._on_transfer(wanted)
+            if decision and "/" in wanted and second is None and not isinstance(decision, str):
+                log.warning("%s: the far end wants a transfer to %r, which is no number", self.id, wanted)
+                decision = False  # "Local/…" would lead into every context of the dialplan
             if decision and other is not None:
                 await self._shared.switchboard.gone(self._progress("channel_progress"))
         except BaseException:
@@ -142,21 +148,29 @@ class Refer(Company):
             await self._shared.switchboard.gone(self._progress("channel_declined"))
             return
         target = decision if isinstance(decision, str) else wanted
+        second_id = second.id if second is not None and not isinstance(decision, str) else ""
         # From here on it is the other party's: who asked for it may hang up before it is done.
-        other._live.spawn(self._carry_out(other, target, second.id if second is not None else ""), "transfer")
+        other._live.spawn(self._carry_out(other, target, second_id), "transfer")
 
     async def _carry_out(self, other: CallSession, target: str, second_id: str) -> None:
-        state = "channel_unavailable"
+        told = False
+
+        async def tell() -> None:
+            nonlocal told
+            told = True
+            await self._shared.switchboard.gone(self._progress("channel_answered"))
+
         try:
             with other._live.being_moved():
                 if second_id:
-                    done = await self._take_over(other, second_id)
+                    await self._take_over(other, second_id, tell)
                 else:
-                    done = bool(await other._connect_elsewhere(target, self))
-            if done:
-                state = "channel_answered"
+                    await other._connect_elsewhere(target, self, tell)
         finally:  # the far end waits for it, whatever went wrong
-            self._shared.switchboard.chore(self._shared.switchboard.gone(self._progress(state)))
+            if not told:
+                self._shared.switchboard.chore(
+                    self._shared.switchboard.gone(self._progress("channel_unavailable"))
+                )
 
     def _progress(self, states: str) -> Coroutine[Any, Any, None]:
         return self._shared.ari.channels.transfer_progress(channel_id=self.id, states=states)
@@ -167,8 +181,13 @@ class Refer(Company):
         others = [leg for leg in (room.members if room is not None else []) if leg is not self._leg]
         return self._shared.find(others[0].id) if len(others) == 1 else None
 
-    async def _connect_elsewhere(self, target: str, instead_of: Refer) -> TransferResult:
-        """This call leaves the bridge it shares with ``instead_of`` for ``target``, if that answers."""
+    async def _connect_elsewhere(
+        self, target: str, instead_of: Refer, tell: Callable[[], Awaitable[object]]
+    ) -> TransferResult:
+        """This call leaves the bridge it shares with ``instead_of`` for ``target``, if that answers.
+
+        ``tell`` is awaited in between: whom nobody is with any more may be hung up.
+        """
         try:
             context = self._leg.channel.dialplan.context or instead_of._leg.channel.dialplan.context
             endpoint = endpoint_of(target, trunk=self._shared.trunk, context=context)
@@ -180,23 +199,24 @@ class Refer(Company):
                 timeout=RING_S,
                 give_up=self._leg.ended,
             )
-            return await self._connect(leg, target)
+            return await self._connect(leg, target, tell)
         except OriginateError as error:
             return TransferResult(reason_of(error), "bridge", target, error.cause, str(error))
         except (CallEndedError, ConfigurationError) as error:
             return TransferResult("failed", "bridge", target, detail=str(error))
 
-    async def _take_over(self, other: CallSession, channel_id: str) -> bool:
+    async def _take_over(
+        self, other: CallSession, channel_id: str, tell: Callable[[], Awaitable[object]]
+    ) -> None:
         """An attended transfer: the other party takes the place of the far end in its second call."""
         second = self._shared.find(channel_id)
         third = second._other_party() if second is not None else None
         room = third._live.room if third is not None else None
         if room is None:
-            return False
+            return
         try:
-            await other._enter(room)  # without leaving the other first: alone, it would be over
+            await other._enter(room, tell)
         except CallEndedError as error:
             log.warning("attended transfer of %s: %s", other.id, error)
-            return False
+            return
         other._emit(VoxtraEvent(type=EventType.CALL_BRIDGED, data={"bridge": room.id}))
-        return True

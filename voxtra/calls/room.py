@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
 from voxtra.ari import ARIClient
 from voxtra.calls.leg import Leg
 from voxtra.calls.switchboard import Switchboard, new_id
-from voxtra.errors import CallEndedError
+from voxtra.errors import (
+    ARIConnectionLostError,
+    ARIInvalidError,
+    ARINotInStasisError,
+    ARITimeoutError,
+    CallEndedError,
+)
 
 log = logging.getLogger("voxtra.calls")
 
@@ -56,21 +63,36 @@ class Room:
         """
         if leg in self.members:
             return
-        await leg.do(lambda: self._ari.bridges.add_channel(bridge_id=self.id, channel=[leg.id]))
+        try:
+            await leg.do(lambda: self._ari.bridges.add_channel(bridge_id=self.id, channel=[leg.id]))
+        except (asyncio.CancelledError, ARITimeoutError, ARIConnectionLostError):
+            if not leg.is_over:  # Asterisk may do it all the same
+                self._switchboard.chore(self._take_out(leg))
+            raise
         if self.dissolved.done():
             raise CallEndedError(f"bridge {self.id} is over: who was in it has gone")
-        self.members.append(leg)
-        self._on_leave[leg.id] = on_leave
-        leg.ended.add_done_callback(lambda _: self._left(leg))
+        if leg not in self.members:
+            self.members.append(leg)
+            self._on_leave[leg.id] = on_leave
+            leg.ended.add_done_callback(lambda _: self._left(leg))
+
+    async def _take_out(self, leg: Leg) -> None:
+        async def out() -> None:
+            with contextlib.suppress(ARIInvalidError, ARINotInStasisError):  # it is not in it
+                await self._ari.bridges.remove_channel(bridge_id=self.id, channel=[leg.id])
+
+        await self._switchboard.gone(out())
 
     async def remove(self, leg: Leg) -> None:
         """Take a leg out, if it is in."""
         if leg not in self.members:
             return
         if not leg.is_over:
-            await self._switchboard.gone(
-                self._ari.bridges.remove_channel(bridge_id=self.id, channel=[leg.id])
-            )
+            await self._take_out(leg)
+        self._left(leg)
+
+    def forget(self, leg: Leg) -> None:
+        """It is elsewhere by now: in another bridge, or in the dialplan."""
         self._left(leg)
 
     def _left(self, leg: Leg) -> None:
