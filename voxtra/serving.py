@@ -56,6 +56,7 @@ class StopRequest:
 
     Attributes:
         by: the first signal, None when there was none.
+        last_deed: done before a hard end.
     """
 
     def __init__(self, *signals: signal.Signals, hard: bool = False) -> None:
@@ -66,6 +67,7 @@ class StopRequest:
         self._hard = hard
         self._victim: asyncio.Task[Any] | None = None
         self.by: signal.Signals | None = None
+        self.last_deed: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
         for number in self._signals:
@@ -114,7 +116,13 @@ class StopRequest:
         log.warning("%s again: stopping at once", signal.Signals(number).name)
         self.force()
         if self._hard:  # whatever still hangs then (a thread, a model) must not keep the process
-            self._loop.call_later(2 * FORCE_S, os._exit, 128 + number)
+            self._loop.call_later(2 * FORCE_S, self._leave, 128 + number)
+
+    def _leave(self, code: int) -> None:
+        try:
+            self.last_deed()
+        finally:
+            os._exit(code)
 
 
 async def serve(*apps: App) -> None:

@@ -23,6 +23,7 @@ from voxtra.cli.complain import EXIT_FAILED, guarded
 from voxtra.cli.log import set_up_logging
 from voxtra.cli.serve import StopRequest, run_loop
 from voxtra.cli.target import load_app
+from voxtra.errors import ConfigurationError
 from voxtra.serving import tend
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 BEAT_S = 1.0
 """How often a worker says that it lives."""
 LONGEST = 256 * 1024
+EXIT_TERMINATED = 128 + signal.SIGTERM
+"""It ended in good order, by a signal of its own that its parent knows nothing of."""
 
 
 def main() -> None:
@@ -74,10 +77,19 @@ def share(settings: VoxtraConfig, number: int, of: int) -> dict[str, Any]:
     Args:
         number: 1 for the first worker.
         of: how many there are.
+
+    Raises:
+        ConfigurationError: there are not enough of them.
     """
     media = settings.media
     own: dict[str, Any] = {"asterisk.app_name": f"{settings.asterisk.app_name}-{number}"}
     listen = settings.asterisk.listen_address
+    fixed = {"asterisk.listen": listen[1] if listen is not None else 0, "media.bind_port": media.bind_port}
+    for name, port in fixed.items():
+        if port and port + of - 1 > 65535:
+            raise ConfigurationError(f"--workers {of}: {name} {port} is too high to be counted up for each")
+    if len(settings.asterisk.app_name) + len(f"-{of}") > 64:
+        raise ConfigurationError(f"--workers {of}: the app's name is too long to have a number behind it")
     if listen is not None and listen[1]:
         host = f"[{listen[0]}]" if ":" in listen[0] else listen[0]
         own["asterisk.listen"] = f"{host}:{listen[1] + number - 1}"
@@ -88,6 +100,10 @@ def share(settings: VoxtraConfig, number: int, of: int) -> dict[str, Any]:
     if media.rtp_ports is not None:
         first, last = media.rtp_ports
         each = (last - first + 1) // of
+        if each < 2:
+            raise ConfigurationError(
+                f"--workers {of}: media.rtp_ports {first}-{last} has not two ports for each"
+            )
         own["media.rtp_ports"] = (first + (number - 1) * each, first + number * each - 1)
     return own
 
@@ -99,10 +115,15 @@ async def _serve(app: VoxtraApp, control: socket.socket, grace_s: float | None) 
         if not writer.is_closing() and writer.transport.get_write_buffer_size() < LONGEST:
             writer.write(json.dumps(message).encode() + b"\n")
 
+    told = False
+
     async def listen(stop: StopRequest) -> None:
+        nonlocal told
         with contextlib.suppress(OSError):
             while text := await reader.readline():
+                told = True
                 stop.force() if json.loads(text)["stop"] == "now" else stop.ask()
+        told = True
         stop.ask()
 
     async def beat() -> None:
@@ -123,7 +144,9 @@ async def _serve(app: VoxtraApp, control: socket.socket, grace_s: float | None) 
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             writer.close()
-    return stop.code if in_order else EXIT_FAILED
+    if not in_order:
+        return EXIT_FAILED
+    return EXIT_TERMINATED if stop.by is not None and not told else stop.code
 
 
 if __name__ == "__main__":

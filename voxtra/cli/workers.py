@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from voxtra.ari.backoff import Backoff
 from voxtra.cli.complain import EXIT_FAILED, EXIT_OK
 from voxtra.cli.serve import StopRequest
+from voxtra.cli.worker import EXIT_TERMINATED
 from voxtra.config import ServerConfig
 from voxtra.health import MAX_LAG_S, HealthServer
 from voxtra.serving import END_S, FORCE_S
@@ -99,6 +100,8 @@ class Worker:
         """Keep it running. Returns its exit code once it is to end, ended by itself, or could not begin."""
         while True:
             code = await self._once()
+            if code == EXIT_TERMINATED and (self._told_to_end() or not self.was_ready.is_set()):
+                return EXIT_OK  # the signal was for all: its parent has it, too
             if self._told_to_end() or code == EXIT_OK or not self.was_ready.is_set():
                 return code
             if self._ready_since and asyncio.get_running_loop().time() - self._ready_since > STABLE_S:
@@ -107,7 +110,7 @@ class Worker:
             log.error("worker %d has ended (%s): started again in %.1f s", self.number, _words(code), wait_s)
             await asyncio.sleep(wait_s)
             if self._told_to_end():
-                return code
+                return EXIT_OK if code == EXIT_TERMINATED else code
 
     def _told_to_end(self) -> bool:
         return bool(self._wish)
@@ -209,6 +212,7 @@ async def run_workers(order: Order, health: ServerConfig) -> int:
     workers = [Worker(order, number) for number in range(1, order.of + 1)]
     async with contextlib.AsyncExitStack() as resources:
         stop = resources.enter_context(StopRequest())
+        stop.last_deed = lambda: _kill(workers)
         if health.port is not None:
             server = HealthServer(health.host, health.port, lambda: report_of(workers, stop))
             await resources.enter_async_context(server)
@@ -225,6 +229,12 @@ async def run_workers(order: Order, health: ServerConfig) -> int:
         if failed:
             return failed
         return stop.code if in_order else EXIT_FAILED
+
+
+def _kill(workers: list[Worker]) -> None:
+    """A worker that hangs must not outlive its parent: it would keep its calls, and its name."""
+    for worker in workers:
+        worker.kill()
 
 
 async def _tell_ready(workers: list[Worker]) -> None:
@@ -258,9 +268,8 @@ async def _stop(workers: list[Worker], lives: Sequence[asyncio.Future[int]], sto
         if not all_over.done():
             for worker in workers:
                 worker.stop("now")
-            await asyncio.wait({all_over}, timeout=2 * FORCE_S)
-        for worker in workers:
-            worker.kill()
+            await asyncio.wait({all_over}, timeout=FORCE_S + 2)  # before the hard end of this process
+        _kill(workers)
         await asyncio.wait({all_over}, timeout=FORCE_S)
     finally:
         forced.cancel()
