@@ -6,6 +6,7 @@ files Asterisk keeps its prompts in, by their suffix: ``.ulaw .ul .alaw .al .sln
 
 from __future__ import annotations
 
+import math
 import struct
 import wave
 from os import PathLike
@@ -58,13 +59,13 @@ def read_sound(path: str | PathLike[str], rate: int) -> bytes:
         raise CodecError(f"{file} is no audio that can be played: {error}; {_RIGHT}") from None
 
 
-def decode_wav(data: bytes) -> tuple[bytes, int]:
+def decode_wav(data: bytes, *, max_s: float = math.inf) -> tuple[bytes, int]:
     """A WAV file's bytes, as (16-bit mono PCM, rate in Hz).
 
     A data chunk that says it is longer than the file (a recording cut off, a stream) is taken to the end.
 
     Raises:
-        CodecError: it is none, or of a kind that is not known.
+        CodecError: it is none, of a kind that is not known, or longer than ``max_s``.
     """
     if len(data) < 12 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise CodecError("it does not begin like a WAV file")
@@ -78,12 +79,12 @@ def decode_wav(data: bytes) -> tuple[bytes, int]:
         elif name == b"data":
             if header is None:
                 raise CodecError("its data come before its format")
-            return _samples(header, body)
+            return _samples(header, body, max_s)
         at += 8 + size + (size & 1)
     raise CodecError("it has no data")
 
 
-def _samples(header: bytes, body: bytes) -> tuple[bytes, int]:
+def _samples(header: bytes, body: bytes, max_s: float) -> tuple[bytes, int]:
     if len(header) < 16:
         raise CodecError("its format is cut off")
     kind, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", header)
@@ -94,6 +95,8 @@ def _samples(header: bytes, body: bytes) -> tuple[bytes, int]:
     if not 8000 <= rate <= 192_000:
         raise CodecError(f"it says it has {rate} samples a second")
     width = channels * max(1, bits // 8)
+    if len(body) // width > max_s * rate:
+        raise CodecError(f"it is longer than {max_s:g} s")
     body = body[: len(body) - len(body) % width]
     values = _values(kind, bits, body)
     if channels > 1:
