@@ -7,9 +7,10 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from voxtra._checks import checked
 from voxtra.calls.leg import Leg
 from voxtra.calls.tap import CallTapper
-from voxtra.errors import SessionError
+from voxtra.errors import ConfigurationError, SessionError
 from voxtra.events import ErrorEvent, EventType, VoxtraEvent
 from voxtra.live import LiveCall, Shared
 
@@ -68,7 +69,7 @@ class Recorded:
 
         Raises:
             SessionError: a recording is under way already.
-            ConfigurationError: the name, format or source can't be.
+            ConfigurationError: the name, format, sink or source can't be.
             MissingExtraError: what makes the format is not installed.
             MediaError: the file can't be written.
             CallEndedError: the call is over.
@@ -77,6 +78,9 @@ class Recorded:
         from voxtra.recording.call import CallRecorder, check_source
 
         check_source(source)
+        checked("name", name, (str,), "text, '' to have one made")
+        if sink is not None and not hasattr(sink, "on_recording_complete"):
+            raise ConfigurationError(f"sink={sink!r}: should be a RecordingSink")
         await self._ready()
         if source != "asterisk":
             await self._live.sound()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 import re
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from voxtra._checks import checked
 from voxtra.agent.agent import Agent
 from voxtra.agent.client import AgentClient
 from voxtra.agent.conversation import Conversation, ConversationResult, Engines
@@ -23,6 +25,7 @@ from voxtra.calls.leg import HangupReason, Leg, LegEnd, first_of
 from voxtra.calls.prompts import Prompts
 from voxtra.errors import (
     CallEndedError,
+    ConfigurationError,
     OriginateError,
     PipelineNotConfiguredError,
     SessionError,
@@ -254,9 +257,12 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
 
         Raises:
             PipelineNotConfiguredError: (a RuntimeError) the app has no TTS.
+            ConfigurationError: ``text`` is None: nothing that could be said.
             CallEndedError: the call was over already.
             TTSError: the provider failed.
         """
+        if text is None:
+            raise ConfigurationError("text=None: should be words to say")
         await self._alive()
         realtime = self._live.realtime
         if self._shared.speech.tts is None and realtime is None:
@@ -288,10 +294,13 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
 
         Raises:
             PipelineNotConfiguredError: (a RuntimeError) the app has no STT.
-            ConfigurationError: there is no such kind of answer.
+            ConfigurationError: there is no such kind of answer, or ``timeout`` is no number of seconds.
             SessionError: an agent listens already.
             CallEndedError: the call was over already.
         """
+        checked("timeout", timeout, (int, float, type(None)), "seconds, or None for ever")
+        if timeout is not None and math.isnan(timeout):
+            raise ConfigurationError(f"timeout={timeout}: should be seconds, or None for ever")
         await self._alive()
         if self.conversation is not None and self.conversation.listening:
             raise SessionError(

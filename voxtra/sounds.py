@@ -88,6 +88,7 @@ class Sounds:
             CallEndedError: the call was over already.
         """
         uris = tuple(media_uris(filename))
+        checked("lang", lang, (str,), "a language like 'en', '' for the channel's own")
         _check_interrupt(interrupt_by)
         await self._alive()
         try:
@@ -213,6 +214,7 @@ class Sounds:
 
         Finished already is as good.
         """
+        checked("playback_id", playback_id, (str, PlayResult, type(None)), "an id, or what play_file gave")
         if isinstance(playback_id, PlayResult):
             if not playback_id.playback_id:
                 return
@@ -245,9 +247,11 @@ class Sounds:
         """Play a chunk to the far end, after what is queued already.
 
         Raises:
+            ConfigurationError: it is no chunk.
             CodecError: its codec or rate can't be played.
             CallEndedError: the call is over.
         """
+        checked("chunk", chunk, (AudioChunk,), "an AudioChunk; send_audio_bytes() takes bytes")
         await self._ready()
         if self._out is None or self._out.line.closed.done():
             self._out = AudioOut((await self._live.sound()).line)
@@ -255,6 +259,7 @@ class Sounds:
 
     async def send_audio_bytes(self, data: bytes) -> None:
         """Play μ-law at 8 kHz, any length. Raises as :meth:`send_audio`."""
+        checked("data", data, (bytes, bytearray, memoryview), "bytes of μ-law sound")
         await self.send_audio(AudioChunk(data, duration_ms=len(data) // 8))
 
     # ---- keys

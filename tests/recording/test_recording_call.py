@@ -69,6 +69,21 @@ async def test_a_stop_that_is_cancelled_does_not_cancel_the_sink(line, tmp_path)
     assert (tmp_path / "call.wav").exists()
 
 
+async def test_a_sink_need_be_no_more_than_who_takes_recordings(line):
+    class Cabinet:
+        def __init__(self):
+            self.seen = []
+
+        async def on_recording_complete(self, metadata):
+            self.seen.append(metadata)
+
+    sink = Cabinet()
+    recorder = await CallRecorder.start(line, "vx-1", "call", sink=sink)
+    await recorder.stop()
+    assert [each.name for each in sink.seen] == ["call"]
+    Path(sink.seen[0].file_path).unlink()
+
+
 @pytest.mark.proves("failure 19")
 @pytest.mark.parametrize("how", ["fails", "hangs"])
 async def test_a_sink_that_fails_or_hangs_is_logged_and_the_file_kept(line, how, caplog, monkeypatch):

@@ -12,7 +12,7 @@ from voxtra._checks import checked
 from voxtra.agent.draft import Drafts
 from voxtra.agent.streams import closing
 from voxtra.agent.times import TurnTimes
-from voxtra.errors import PipelineNotConfiguredError
+from voxtra.errors import ConfigurationError, PipelineNotConfiguredError
 from voxtra.events import AgentResponseEvent, EventType, VoxtraEvent
 from voxtra.speech.base import LLM, TextDelta, ToolCall, Usage
 from voxtra.types import Message
@@ -124,6 +124,7 @@ class AgentClient:
                 after :meth:`add_tool_result`.
 
         Raises:
+            ConfigurationError: ``text`` is None, as ``listen`` gives when nothing was said.
             LLMError: the provider failed; the history is as before, so that it can be tried again.
         """
         asked, reply = self._asked(text), _Reply()
@@ -156,6 +157,8 @@ class AgentClient:
 
     @staticmethod
     def _asked(text: object) -> list[Message]:
+        if text is None:
+            raise ConfigurationError("text=None: should be what the caller said, or '' to add nothing")
         said = str(text)
         return [{"role": "user", "content": said}] if said else []
 

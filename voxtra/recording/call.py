@@ -237,8 +237,9 @@ def _made_name(session_id: str) -> str:
 
 
 def _workspace(sink: RecordingSink) -> Path:
-    if sink.workspace is not None:
-        return sink.workspace
+    own: Path | None = getattr(sink, "workspace", None)  # a sink may be anything that takes recordings
+    if own is not None:
+        return own
     # Private to this user: what is said on a call is nobody else's.
     folder = Path(tempfile.gettempdir()) / f"voxtra-recordings-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
