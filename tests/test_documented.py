@@ -30,6 +30,7 @@ from voxtra import (
     events,
 )
 from voxtra.router import DispatchRule, RouteNotFoundError
+from voxtra.testing import Dialplan, FakeCall, run_call
 
 
 @pytest.mark.proves(
@@ -211,11 +212,27 @@ def test_arguments_of_verbs() -> None:
         "record_start": [("name", ""), ("fmt", "wav"), ("sink", None)],
         "record_stop": [],
         "bridge_with": [("other", inspect.Parameter.empty)],
-        "transfer_to_queue": [("queue", inspect.Parameter.empty), ("metadata", None)],
+        "transfer_to_queue": [("queue", ""), ("metadata", None)],
     }
     for verb, arguments in documented.items():
         parameters = list(inspect.signature(getattr(CallSession, verb)).parameters.values())[1:]
         assert [(p.name, p.default) for p in parameters[: len(arguments)]] == arguments, verb
+
+
+@pytest.mark.proves("call.transfer_to_queue(name)")
+@pytest.mark.parametrize("named", [("sales",), {"queue": "sales"}, {"queue_name": "sales"}])
+def test_a_queue_by_either_of_its_names(named: Any) -> None:
+    """The two documents name the argument differently."""
+
+    async def handler(call: CallSession) -> None:
+        place, by_name = (named, {}) if isinstance(named, tuple) else ((), named)
+        await call.transfer_to_queue(*place, **by_name)
+
+    async def caller(call: FakeCall) -> None:
+        await call.ended()
+        assert call.continued == ("voxtra-queue", "sales")
+
+    run_call(handler, caller, dialplan={"voxtra-queue": Dialplan(1)})
 
 
 @pytest.mark.proves("@app.on_call")

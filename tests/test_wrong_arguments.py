@@ -22,6 +22,17 @@ WRONG: list[tuple[Callable[[Any], Awaitable[Any]], str]] = [
     (lambda call: call.send_audio(None), "chunk=None: should be an AudioChunk"),
     (lambda call: call.send_audio_bytes(5), "data=5: should be bytes"),
     (lambda call: call.send_audio_bytes("sound"), "data='sound': should be bytes"),
+    (lambda call: call.hold(5), "moh_class=5: should be"),
+    (lambda call: call.bridge_with(None), "other=None: should be a call"),
+    (lambda call: call.listen_in("1"), "call='1': should be a call"),
+    (
+        lambda call: call.transfer_to("PJSIP/1", variables="A=1"),
+        "variables='A=1': should be names and values",
+    ),
+    (lambda call: call.transfer_to_queue("q", "vip"), "metadata='vip': should be names and values"),
+    (lambda call: call.transfer_to_queue("q", {1: 2}), "metadata: the name=1: should be text"),
+    (lambda call: call.transfer_to_queue(), "queue '': letters"),
+    (lambda call: call.transfer_to_queue("q", queue_name="r"), "queue and queue_name"),
     (lambda call: call.record_start(5), "name=5: should be text"),
     (lambda call: call.record_start(sink="folder"), "sink='folder': should be a RecordingSink"),
 ]

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from voxtra._checks import checked
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.room import Room
 from voxtra.calls.switchboard import Switchboard, new_id
@@ -54,8 +55,10 @@ class Company:
             moh_class: a class of musiconhold.conf.
 
         Raises:
+            ConfigurationError: ``moh_class`` is no text.
             CallEndedError: the call is over.
         """
+        checked("moh_class", moh_class, (str,), "a class of musiconhold.conf")
         self._leg.check()
         await self.answer()
         if await self._live.hold(moh_class):
@@ -112,6 +115,7 @@ class Company:
             SessionError: both are in different bridges, or it is the same call.
             CallEndedError: one of the calls is over.
         """
+        checked("other", other, (Company,), "a call, as a handler or originate() gives one")
         if other._live is self._live:
             raise SessionError("a call can't be bridged with itself")
         self._may_share(other)
@@ -242,6 +246,7 @@ class Company:
             SessionError: it is the same call.
             CallEndedError: one of the calls is over.
         """
+        checked("call", call, (Company,), "a call, as a handler or originate() gives one")
         if call._live is self._live:
             raise SessionError("a call can't listen in to itself")
         self._leg.check()

@@ -81,6 +81,7 @@ class Handover(Refer):
         self._leg.check()
         check_timeout(timeout)
         checked("endpoint", endpoint, (str,), "text, like 'PJSIP/alice'")
+        checked("variables", variables, (Mapping, type(None)), "names and values, like {'LANG': 'en'}")
         if endpoint.startswith(("sip:", "sips:")):
             result = await self._refer(endpoint, timeout)
             if result is not None:
@@ -144,11 +145,12 @@ class Handover(Refer):
     @_noted
     async def transfer_to_queue(
         self,
-        queue: str,
+        queue: str = "",
         metadata: Mapping[str, object] | None = None,
         *,
         timeout: float = 0,
         context: str = QUEUE_CONTEXT,
+        queue_name: str = "",
     ) -> TransferResult:
         """Send the call into a queue of app_queue, and wait how it goes on.
 
@@ -157,6 +159,7 @@ class Handover(Refer):
             metadata: becomes channel variables of these names.
             timeout: longest wait in the queue, s; 0 = the queue's own.
             context: dialplan context that runs Queue() (see docs/asterisk.md).
+            queue_name: another name for ``queue``; give one of the two.
 
         Returns:
             ``completed``: an agent took the call (``detail``: the agent's channel), and the handler may
@@ -164,10 +167,17 @@ class Handover(Refer):
             handler, ``detail`` is QUEUESTATUS.
 
         Raises:
+            ConfigurationError: an argument can't be.
             CallEndedError: the call was over already.
         """
         check_timeout(timeout, none=0)
+        if queue and queue_name:
+            raise ConfigurationError("queue and queue_name are the same: give one of them")
+        queue = queue or queue_name
         checked("queue", queue, (str,), "its name as text")
+        checked("metadata", metadata, (Mapping, type(None)), "names and values, like {'ORDER': 42}")
+        for name in metadata or {}:
+            checked("metadata: the name", name, (str,), "text")
         if not queue.replace("-", "").replace("_", "").isalnum():
             raise ConfigurationError(f"queue {queue!r}: letters, digits, '-' and '_' only")
         await self.answer()
@@ -175,7 +185,7 @@ class Handover(Refer):
         channels = self._shared.ari.channels
         variables = {**{k: str(v) for k, v in (metadata or {}).items()}, "VOXTRA_APP": self._shared.app_name}
         if timeout:
-            variables["VOXTRA_QUEUE_TIMEOUT"] = str(round(timeout))
+            variables["VOXTRA_QUEUE_TIMEOUT"] = str(max(1, round(timeout)))
         for name, value in variables.items():
             await self._leg.do(
                 lambda name=name, value=value: channels.set_channel_var(  # type: ignore[misc]
