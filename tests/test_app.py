@@ -85,6 +85,8 @@ def complaint(action: Any) -> str:
         ({"drain_s": "5"}, "drain_s='5': should be seconds"),
         ({"drain_s": -1}, "drain_s=-1: should be seconds"),
         ({"drain_s": float("nan")}, "drain_s=nan"),
+        ({"apology": 5}, "apology=5: should be words"),
+        ({"private_urls": "no"}, "private_urls='no': should be True or False"),
     ],
 )
 def test_constructor_arguments_that_cannot_be(options: dict[str, Any], said: str) -> None:
@@ -107,6 +109,10 @@ def test_routes_listeners_and_hooks_that_cannot_be() -> None:
     assert "no function" in complaint(lambda: app.on()(5))  # type: ignore[type-var]
     assert "a VoxtraConfig" in complaint(lambda: app.configure({}))  # type: ignore[arg-type]
     assert "a VoxtraConfig" in complaint(lambda: VoxtraApp.from_config("voxtra.yaml"))  # type: ignore[arg-type]
+    assert "a YAML file" in complaint(lambda: VoxtraApp.from_yaml(None))  # type: ignore[arg-type]
+    assert "parentheses" in complaint(lambda: app.on(answers))  # type: ignore[arg-type]
+    assert "two arguments" in complaint(lambda: app.middleware(answers))  # type: ignore[type-var]
+    assert "async def" in complaint(lambda: app.middleware(lambda call, next: None))  # type: ignore[arg-type, return-value]
 
 
 def test_on_call_is_old_but_works() -> None:
@@ -698,6 +704,10 @@ async def test_a_rule_that_fails_ends_its_call_alone(monkeypatch: Patch) -> None
         ({"endpoint": "PJSIP/a", "timeout": "30"}, "timeout='30'"),
         ({"endpoint": "PJSIP/a", "timeout": 0}, "timeout=0"),
         ({"endpoint": "PJSIP/a", "variables": ["X"]}, "variables=['X']"),
+        ({"endpoint": "PJSIP/a", "variables": {"N": 5}}, "variables: 'N' = 5: should be text"),
+        ({"endpoint": "PJSIP/a", "headers": ["X"]}, "headers=['X']"),
+        ({"endpoint": "PJSIP/a", "headers": {"X-N": 5}}, "SIP header 'X-N': 5"),
+        ({"endpoint": "PJSIP/a", "headers": {5: "X"}}, "SIP header 5: 'X'"),
         ({"endpoint": "PJSIP/a", "caller_id": 4711}, "caller_id=4711"),
     ],
 )

@@ -13,7 +13,7 @@ import voxtra
 from voxtra import AppState, VoxtraApp
 from voxtra.ari.state import ConnectionState
 from voxtra.errors import AuthenticationError, ConfigurationError, TelephonyConnectionError
-from voxtra.serving import StopRequest, tend
+from voxtra.serving import StopRequest, _distinct, tend
 
 Patch = pytest.MonkeyPatch
 
@@ -119,8 +119,31 @@ async def test_a_second_signal_waits_for_no_call(aris: dict[str, FakeAri]) -> No
 async def test_names_must_differ(aris: dict[str, FakeAri]) -> None:
     with pytest.raises(ConfigurationError, match="two apps are named 'same'"):
         await voxtra.serve(VoxtraApp(app_name="same"), VoxtraApp(app_name="same"))
+    with pytest.raises(ConfigurationError, match="'same' \\(listening on 8090\\)"):
+        await voxtra.serve(
+            VoxtraApp(app_name="same", listen="8090"), VoxtraApp(app_name="same", listen="8090")
+        )
     with pytest.raises(ConfigurationError, match="no app to run"):
         await voxtra.serve()
+
+
+async def test_one_name_on_several_asterisks(aris: dict[str, FakeAri]) -> None:
+    telephony = [FakeAri("same"), FakeAri("same")]
+    for number, each in enumerate(telephony):
+        each.url = f"http://pbx-{number}:8088/ari"
+    apps = [VoxtraApp(app_name="same", telephony=each) for each in telephony]  # type: ignore[arg-type]
+    serving = asyncio.ensure_future(voxtra.serve(*apps))
+    await until_ready(*apps)
+    await asyncio.gather(*(app.stop() for app in apps))
+    await asyncio.wait_for(serving, 3)
+    apps = [VoxtraApp(app_name="same", listen=port) for port in ("8090", "8091")]
+    _distinct(apps)
+
+
+async def test_a_client_of_another_app_is_refused(aris: dict[str, FakeAri]) -> None:
+    app = VoxtraApp(app_name="one", telephony=FakeAri("two"))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="the client is of app 'two', the app is 'one'"):
+        await app.start()
 
 
 async def test_health_is_answered_from_before_the_start_to_the_end(

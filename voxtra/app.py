@@ -149,6 +149,8 @@ class VoxtraApp(Registrations):
         if telephony is not None and not hasattr(telephony, "connect"):
             raise ConfigurationError(f"telephony={telephony!r}: should be an ARIClient, not connected yet")
         checked("instructions", instructions, (str,), "text")
+        checked("apology", apology, (str,), "words, or a prompt like 'sound:tt-somethingwrong'")
+        checked("private_urls", private_urls, (bool,), "True or False")
         checked("drain_s", drain_s, (int, float, type(None)), "seconds, 0 or more")
         if drain_s is not None and not drain_s >= 0:
             raise ConfigurationError(f"drain_s={drain_s!r}: should be seconds, 0 or more")
@@ -214,8 +216,9 @@ class VoxtraApp(Registrations):
         return app
 
     @classmethod
-    def from_yaml(cls, path: str, **options: Any) -> Self:
+    def from_yaml(cls, path: str | PathLike[str], **options: Any) -> Self:
         """An app with the settings of a YAML file. Raises ConfigurationError."""
+        checked("path", path, (str, PathLike), "the name of a YAML file")
         return cls.from_config(VoxtraConfig.from_yaml(path), **options)
 
     def configure(self, settings: VoxtraConfig) -> None:
@@ -281,16 +284,16 @@ class VoxtraApp(Registrations):
         """How it is, as ``/readyz`` tells it: JSON values only, no secrets.
 
         Returns:
-            ``app``, ``asterisk`` (its address), ``state``, ``ready`` (whether calls are taken), ``since``
-            (ISO 8601, when this state began), ``calls`` (how many live), ``error`` (why Asterisk can't be
-            reached, "" when it can), ``attempts`` (tries to reach it that failed).
+            ``app``, ``asterisk`` (its address, or where it is to connect), ``state``, ``ready`` (whether calls
+            are taken), ``since`` (ISO 8601, when this state began), ``calls`` (how many live), ``error`` (why
+            Asterisk can't be reached, "" when it can), ``attempts`` (tries to reach it that failed).
         """
         state = self._note()
         ari = self._shared.ari if self._shared is not None else None
         error = ari.last_error if ari is not None else None
         return {
             "app": self.app_name,
-            "asterisk": ari.url if ari is not None else self.settings.asterisk.url,
+            "asterisk": self._asterisk(),
             "state": str(state),
             "ready": state is AppState.READY,
             "since": datetime.fromtimestamp(self._told[1], UTC).isoformat(timespec="milliseconds"),
@@ -298,6 +301,13 @@ class VoxtraApp(Registrations):
             "error": str(error) if error is not None else "",
             "attempts": ari.attempts if ari is not None else 0,
         }
+
+    def _asterisk(self) -> str:
+        ari = self._shared.ari if self._shared is not None else self._telephony
+        asterisk = self.settings.asterisk
+        if ari is None:
+            return f"listening on {asterisk.listen}" if asterisk.listen else asterisk.url
+        return ari.url
 
     def _note(self) -> AppState:
         """The state, and since when: noted at every change of it."""
@@ -412,6 +422,11 @@ class VoxtraApp(Registrations):
         transport = open_transport(transport_settings(settings.media, settings.asterisk.url))
         asterisk = settings.asterisk
         if self._telephony is not None:
+            if self._telephony.app != asterisk.app_name:
+                raise ConfigurationError(
+                    f"telephony: the client is of app {self._telephony.app!r}, the app is {asterisk.app_name!r}: "
+                    "give both the same name"
+                )
             return self._telephony, transport
         password = asterisk.password.get_secret_value()
         if asterisk.listen_address is not None:
@@ -566,6 +581,8 @@ class VoxtraApp(Registrations):
         checked("caller_id", caller_id, (str,), "text, like '4711' or 'Acme <4711>'")
         checked("variables", variables, (Mapping, type(None)), "names and values, like {'LANG': 'en'}")
         check_timeout(timeout)
+        _check_variables(variables or {})
+        checked("headers", headers, (Mapping, type(None)), "names and values, like {'X-Order': '4711'}")
         shared = self._shared
         if shared is None or not shared.ari.ready:
             raise NotConnectedError("the app is not connected to Asterisk: no call can be placed")
@@ -585,10 +602,18 @@ class VoxtraApp(Registrations):
         )
 
 
+def _check_variables(variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ConfigurationError(
+                f"variables: {name!r} = {value!r}: should be text, as all of Asterisk's are"
+            )
+
+
 def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:
     for name, value in (headers or {}).items():
-        fits = re.fullmatch(r"[A-Za-z0-9!%*_+`'~.-]+", name) and isinstance(value, str)
-        if not fits or re.search(r"[\x00-\x1f]", value):
+        fits = isinstance(name, str) and isinstance(value, str)
+        if not fits or not re.fullmatch(r"[A-Za-z0-9!%*_+`'~.-]+", name) or re.search(r"[\x00-\x1f]", value):
             raise ConfigurationError(f"SIP header {name!r}: {value!r} can't be sent: text of one line can")
     return headers or {}
 

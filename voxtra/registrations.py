@@ -10,7 +10,7 @@ from voxtra.agent.agent import Agent
 from voxtra.errors import ConfigurationError
 from voxtra.events import EventType
 from voxtra.exchange import Listeners, Middleware
-from voxtra.router import Router, on_call_is_old
+from voxtra.router import Router, check_async, on_call_is_old
 
 if TYPE_CHECKING:
     from voxtra.session import CallSession
@@ -119,6 +119,8 @@ class Registrations:
 
         A plain function is called on the spot; an async one runs beside the call's handler.
         """
+        if callable(event_type):
+            raise ConfigurationError("write @app.on() with parentheses, or @app.on(EventType.CALL_ENDED)")
         try:
             wanted = EventType(event_type) if event_type is not None else None
         except ValueError:
@@ -132,7 +134,7 @@ class Registrations:
 
     def middleware(self, function: M) -> M:
         """Decorator: ``async def around(call, next)`` runs around every handler; ``await next(call)``."""
-        self.middlewares.append(_callable("middleware", function))
+        self.middlewares.append(check_async("middleware", function, "call, next"))
         return function
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Handler: TypeAlias = Callable[["CallSession"], Awaitable[None]]
 H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
+F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = ("extension", "number", "name", "metadata")
 
@@ -262,15 +263,27 @@ def on_call_is_old() -> None:
     warnings.warn("on_call is deprecated: write @app.route(...) or @app.default()", DeprecationWarning, 3)
 
 
-def _check_handler(handler: object, where: str) -> None:
-    if not inspect.iscoroutinefunction(handler) and not inspect.iscoroutinefunction(
-        getattr(handler, "__call__", None)  # noqa: B004 - an instance with an async __call__ is a handler
+def check_async(where: str, function: F, takes: str) -> F:
+    """``function``, when it is an async one of so many arguments.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    name, count = _name(function), len(takes.split(", "))
+    if not inspect.iscoroutinefunction(function) and not inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an instance with an async __call__ will do
     ):
-        raise ConfigurationError(f"@{where}: {_name(handler)} must be  async def {_name(handler)}(call)")
+        raise ConfigurationError(f"@{where}: {name} must be  async def {name}({takes})")
     try:
-        inspect.signature(handler).bind(None)  # type: ignore[arg-type]
+        inspect.signature(function).bind(*(None,) * count)
     except TypeError:
-        raise ConfigurationError(f"@{where}: {_name(handler)} must take one argument, the call") from None
+        many = "one argument, the call" if count == 1 else f"two arguments, {takes}"
+        raise ConfigurationError(f"@{where}: {name} must take {many}") from None
+    return function
+
+
+def _check_handler(handler: Handler, where: str) -> None:
+    check_async(where, handler, "call")
 
 
 def _made(rule: type[DispatchRule]) -> DispatchRule:

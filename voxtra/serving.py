@@ -222,11 +222,13 @@ def _metrics(apps: Sequence[App], server: HealthServer) -> Callable[[], str] | N
 def _distinct(apps: Sequence[App]) -> None:
     if not apps:
         raise ConfigurationError("no app to run: name at least one")
-    names = [(app.settings.asterisk.url, app.settings.asterisk.app_name) for app in apps]
-    for url, name in names:
-        if names.count((url, name)) > 1:
+    if len(apps) == 1:
+        return
+    names = [(app.health()["asterisk"].removesuffix("/ari"), app.settings.asterisk.app_name) for app in apps]
+    for place, name in names:
+        if names.count((place, name)) > 1:
             raise ConfigurationError(
-                f"two apps are named {name!r} on {url}: Asterisk gives calls to one of them only; "
+                f"two apps are named {name!r} ({place}): Asterisk gives calls to one of them only; "
                 "give each an app_name of its own"
             )
 
