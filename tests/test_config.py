@@ -36,11 +36,13 @@ def refused(**kw: object) -> str:
     return message
 
 
+@pytest.mark.proves("http://localhost:8088, asterisk, voxtra: the defaults")
 def test_defaults_are_the_documented_ones() -> None:
     config = VoxtraConfig.load(env={})
     assert config.asterisk.url == "http://localhost:8088"
     assert config.asterisk.user == "asterisk"
     assert config.asterisk.app_name == "voxtra"
+    assert config.asterisk.reconnect_interval == 5.0
     assert config.media.transport == "websocket"
     assert config.media.bind_host == "127.0.0.1"
     assert config.stt is None

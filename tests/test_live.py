@@ -20,7 +20,9 @@ from voxtra.errors import (
     MediaError,
     TelephonyConnectionError,
 )
+from voxtra.events import DTMFEvent
 from voxtra.live import LiveCall
+from voxtra.session import MAX_DIGITS_AHEAD, MAX_EVENTS
 from voxtra.speech.base import STT, STTStream
 from voxtra.types import AudioChunk
 
@@ -37,6 +39,7 @@ def quick(monkeypatch: Patch) -> None:
     monkeypatch.setattr("voxtra.exchange.FORCE_S", 0.3)
 
 
+@pytest.mark.proves("failure 17", "failure 18")
 async def test_the_order_of_ending(monkeypatch: Patch) -> None:
     order: list[str] = []
 
@@ -115,6 +118,26 @@ async def test_the_end_shows_at_once(monkeypatch: Patch, who: str) -> None:
         await world.over()
     assert seen == [CallState.COMPLETED, True]
     assert session.state is CallState.COMPLETED
+
+
+@pytest.mark.proves("failure 12", "call._event_queue", "call._dtmf_queue")
+async def test_what_nobody_fetches_is_bounded_and_the_oldest_goes_first(monkeypatch: Patch) -> None:
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        await asyncio.sleep(60)
+
+    async with running(monkeypatch, handler) as world:
+        session = world.call()
+        await breathe()
+        for number in range(2 * MAX_EVENTS):
+            session._digit(str(number % 10), number)
+        assert session._event_queue.qsize() == MAX_EVENTS
+        newest = [session._event_queue.get_nowait() for _ in range(MAX_EVENTS)][-1]
+        assert isinstance(newest, DTMFEvent)
+        assert newest.duration_ms == 2 * MAX_EVENTS - 1
+        assert session._dtmf_queue.qsize() == MAX_DIGITS_AHEAD
+        world.ari.hang_up("caller", 16)
+        await world.over()
 
 
 async def test_a_call_that_the_dialplan_answered(monkeypatch: Patch) -> None:

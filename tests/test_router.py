@@ -144,6 +144,7 @@ def test_any_pattern_against_anything(pattern: str, value: str) -> None:
     assert router.routes[0].matches(value, "") == (pattern == value or prefix)
 
 
+@pytest.mark.proves("extension=, number=, both or neither")
 async def test_both_must_fit_and_neither_takes_all() -> None:
     router = Router()
     router.route(extension="100", number="4711")(one)

@@ -294,6 +294,7 @@ async def test_the_one_after_a_stopped_say_is_spoken(line):
     assert (first.reason, second.reason, second.heard) == ("interrupted", "finished", "Second of all.")
 
 
+@pytest.mark.proves("failure 5")
 async def test_an_interrupted_reply_is_in_the_history_as_far_as_it_was_heard(line):
     mouth, _, _ = spoken(line)
     llm = FakeLLM(["One two three four. ", "Five six seven. ", "Eight", "hang"], close_s=0.01)

@@ -63,6 +63,7 @@ async def test_a_mailbox_taken_over_is_not_taken_off_by_its_predecessor(switchbo
     assert switchboard.knows("a")
 
 
+@pytest.mark.proves("failure 3")
 async def test_who_is_a_call(ari: FakeAri, switchboard: Switchboard, arrivals: list[StasisStart]) -> None:
     ari.arrive("1700000000.1")
     ari.arrive("snooped", name="Snoop/1700000000.1-0001")

@@ -48,9 +48,28 @@ def test_too_long_is_refused_at_the_header():
 
 
 @pytest.mark.proves("failure 1")
-def test_a_message_on_the_wire():
-    assert build(Kind.SLIN, bytes(320))[:3] == b"\x10\x01\x40"
-    assert build(Kind.SLIN16, bytes(640))[:3] == b"\x12\x02\x80"
+@pytest.mark.parametrize(
+    ("kind", "payload", "header"),
+    [
+        (Kind.HANGUP, b"", b"\x00\x00\x00"),
+        (Kind.UUID, bytes(16), b"\x01\x00\x10"),
+        (Kind.DTMF, b"#", b"\x03\x00\x01"),
+        (Kind.SLIN, bytes(320), b"\x10\x01\x40"),
+        (Kind.SLIN12, bytes(480), b"\x11\x01\xe0"),
+        (Kind.SLIN16, bytes(640), b"\x12\x02\x80"),
+        (Kind.SLIN24, bytes(960), b"\x13\x03\xc0"),
+        (Kind.SLIN32, bytes(1280), b"\x14\x05\x00"),
+        (Kind.SLIN44, bytes(1764), b"\x15\x06\xe4"),
+        (Kind.SLIN48, bytes(1920), b"\x16\x07\x80"),
+        (Kind.SLIN96, bytes(3840), b"\x17\x0f\x00"),
+        (Kind.SLIN192, bytes(7680), b"\x18\x1e\x00"),
+        (Kind.ERROR, b"\x01", b"\xff\x00\x01"),
+    ],
+)
+def test_a_message_on_the_wire(kind, payload, header):
+    """Type, then the payload's length as two bytes, the high one first: 20 ms of each rate."""
+    assert build(kind, payload) == header + payload
+    assert list(Parser().feed(header + payload)) == [(kind, payload)]
 
 
 @given(st.uuids(version=4), st.lists(st.integers(0, 10), max_size=10), st.binary(max_size=20))

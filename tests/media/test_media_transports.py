@@ -23,6 +23,19 @@ from voxtra.media.websocket_transport import WebSocketSettings, WebSocketTranspo
 # -- settings
 
 
+@pytest.mark.proves("failure 6")
+async def test_a_listener_is_for_this_machine_alone_unless_it_is_told_otherwise():
+    transport = AudioSocketTransport(AudioSocketSettings())
+    await transport.start()
+    assert transport._server is not None
+    assert [sock.getsockname()[0] for sock in transport._server.sockets] == ["127.0.0.1"]
+    await transport.close()
+    rtp = RTPTransport(RTPSettings())
+    assert rtp.offer().params["external_host"].startswith("127.0.0.1:")
+    await rtp.close()
+    assert WebSocketSettings(asterisk_url="http://127.0.0.1:8088").bind_host == "127.0.0.1"
+
+
 def test_the_settings_choose_the_transport():
     assert isinstance(open_transport(RTPSettings()), RTPTransport)
     assert isinstance(open_transport(AudioSocketSettings()), AudioSocketTransport)

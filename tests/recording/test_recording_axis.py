@@ -1,6 +1,7 @@
 """The axis against a model of what belongs where: sample for sample, over pauses and moves."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,6 +100,7 @@ segment = st.tuples(
 
 
 @settings(max_examples=60, deadline=None)
+@pytest.mark.proves("field 12")
 @given(
     ops=moves, segments=st.lists(segment, max_size=5), write_at=st.sets(st.integers(0, SLOTS - 1), max_size=8)
 )

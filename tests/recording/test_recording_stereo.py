@@ -110,6 +110,7 @@ operation = st.tuples(
 
 @pytest.mark.parametrize("wire", WIRES)
 @settings(max_examples=40, deadline=None)
+@pytest.mark.proves("field 12")
 @given(ops=st.lists(operation, max_size=14))
 def test_the_agent_lane_is_what_was_on_the_wire(wire, ops):
     async def call(path):

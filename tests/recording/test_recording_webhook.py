@@ -79,6 +79,7 @@ def digits(text, session="vx-1"):
     "BackendWebhook(config)",
     "WebhookConfig(url, signing_secret, events, timeout, retries, backoff)",
     "X-Voxtra-Event, X-Voxtra-Event-Id, X-Voxtra-Session-Id",
+    "X-Voxtra-Signature of an event",
     "voxtra.BackendWebhook",
 )
 async def test_an_event_has_its_headers_its_body_and_its_signatures():

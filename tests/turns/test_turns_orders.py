@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -192,6 +193,7 @@ MANY = st.sampled_from([20, 60, 100, 180, 200, 220, 260, 300, 520, 900])
 LOUDNESS = st.sampled_from([0.0, 0.3, 0.6, 0.9])
 
 
+@pytest.mark.proves("field 1")
 class EveryOrder(RuleBasedStateMachine):
     """What may happen to a turn machine, in any order."""
 
