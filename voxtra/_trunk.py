@@ -51,6 +51,10 @@ class TrunkConfig(Settings):
     endpoint: Annotated[str, AfterValidator(endpoint_template)] = ""
     caller_id: Annotated[str, AfterValidator(_caller_id)] = ""
 
+    def shown_of(self, target: str) -> str:
+        """The caller id of a call to ``target``: of a number, which goes by this trunk; else none."""
+        return self.caller_id if target.startswith("+") else ""
+
     def dial(self, number: str) -> str:
         """The endpoint of a number: ``"+442071838750"`` → ``"PJSIP/+442071838750@carrier"``.
 

@@ -561,7 +561,7 @@ class VoxtraApp(Registrations):
         Args:
             endpoint: ``"PJSIP/alice"``, ``"PJSIP/+4420...@trunk"``; ``"+4420..."`` through the trunk of the
                 settings; an extension of ``context``.
-            caller_id: what the callee sees, ``"Name <number>"`` or a number.
+            caller_id: what the callee sees, ``"Name <number>"`` or a number; else that of the trunk it goes by.
             timeout: how long it may ring, s.
             variables: channel variables; ``PJSIP_HEADER(add,X-Name)`` adds a SIP header.
             context: dialplan context, for an extension.
@@ -572,13 +572,15 @@ class VoxtraApp(Registrations):
                 make sound wait for the answer, too.
 
         Raises:
-            ConfigurationError: the endpoint can't be.
+            ConfigurationError: an argument can't be.
             NotConnectedError: (a RuntimeError) the app is not connected.
             OriginateError: not answered; ``outcome`` is busy, no_answer, rejected or failed.
             ARIConnectionLostError, ARITimeoutError: Asterisk could not be asked.
         """
         checked("endpoint", endpoint, (str,), "text, like 'PJSIP/alice'")
         checked("caller_id", caller_id, (str,), "text, like '4711' or 'Acme <4711>'")
+        if re.search(r"[\x00-\x1f\x7f]", caller_id):
+            raise ConfigurationError(f"caller_id={caller_id!r}: should be text of one line")
         checked("variables", variables, (Mapping, type(None)), "names and values, like {'LANG': 'en'}")
         check_timeout(timeout)
         _check_variables(variables or {})
@@ -589,6 +591,7 @@ class VoxtraApp(Registrations):
         if self._phase is AppState.DRAINING:
             raise NotConnectedError("the app is stopping: no call can be placed")
         target = endpoint_of(endpoint, trunk=shared.trunk, context=context)
+        caller_id = caller_id or shared.trunk.shown_of(endpoint)
         given = {f"PJSIP_HEADER(add,{name})": value for name, value in _headers(headers).items()}
         variables = {**(variables or {}), **given}
         return await self._exchange.place(

@@ -12,7 +12,13 @@ from voxtra.calls.dial import check_timeout, dial, endpoint_of
 from voxtra.calls.dtmf import KEYS
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.transfer import TransferReason, TransferResult, reason_of
-from voxtra.errors import CallEndedError, ConfigurationError, OriginateError
+from voxtra.errors import (
+    CallEndedError,
+    ConfigurationError,
+    MediaError,
+    OriginateError,
+    TelephonyError,
+)
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.refer import Refer
 from voxtra.types import CallState
@@ -67,7 +73,7 @@ class Handover(Refer):
             endpoint: ``PJSIP/agent-001@internal`` or any ``TECHNOLOGY/resource``; an extension; ``+E.164``
                 through the trunk of the settings; ``sip:user@host``.
             timeout: how long it may ring, s.
-            caller_id: what the target sees; "" = the caller's own number.
+            caller_id: what the target sees; "" = the caller's own number, or the trunk's where that is withheld.
             context: dialplan context of an extension; "" = the one the call came in by.
             variables: channel variables of the new leg.
 
@@ -100,7 +106,7 @@ class Handover(Refer):
                     self._shared.ari,
                     self._shared.switchboard,
                     target,
-                    caller_id=caller_id or self.caller_id,
+                    caller_id=caller_id or self.caller_id or self._shared.trunk.shown_of(endpoint),
                     timeout=timeout,
                     variables=variables,
                     give_up=self._leg.ended,
@@ -235,7 +241,7 @@ class Handover(Refer):
             accept: the key that accepts; None = connected without being asked.
             timeout: how long it may ring, s.
             accept_timeout: how long the key may take, s.
-            caller_id: what they see; "" = the caller's own number.
+            caller_id: what they see; "" = the caller's own number, or the trunk's where that is withheld.
             context: dialplan context of an extension.
             moh_class: the caller's music.
 
@@ -256,12 +262,36 @@ class Handover(Refer):
         context = context or self._leg.channel.dialplan.context
         target = endpoint_of(endpoint, trunk=self._shared.trunk, context=context)
         await self.hold(moh_class)
+        try:
+            result = await self._warm(target, endpoint, brief, accept, timeout, accept_timeout, caller_id)
+        except BaseException:
+            with contextlib.suppress(
+                CallEndedError, MediaError, TelephonyError
+            ):  # the first failure is to tell
+                await self.unhold()
+            raise
+        if not self._leg.is_over:
+            with contextlib.suppress(CallEndedError):
+                await self.unhold()
+        return result
+
+    async def _warm(
+        self,
+        target: str,
+        endpoint: str,
+        brief: Brief | None,
+        accept: str | None,
+        timeout: float,
+        accept_timeout: float,
+        caller_id: str,
+    ) -> TransferResult:
+        """Call, brief, ask and connect; the caller is on hold."""
         agent: CallSession | None = None
         try:
             agent = await self._shared.place(
                 target,
                 called_number=endpoint,
-                caller_id=caller_id or self.caller_id,
+                caller_id=caller_id or self.caller_id or self._shared.trunk.shown_of(endpoint),
                 timeout=timeout,
                 give_up=self._leg.ended,
             )
@@ -287,10 +317,6 @@ class Handover(Refer):
                 switchboard = self._shared.switchboard
                 switchboard.chore(switchboard.gone(agent._live.hangup("normal")))
             raise
-        finally:
-            if not self._leg.is_over:
-                with contextlib.suppress(CallEndedError):
-                    await self.unhold()
 
 
 async def _accepted(

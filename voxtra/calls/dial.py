@@ -134,7 +134,7 @@ async def _create(
 ) -> asyncio.Future[None]:
     """Create the channel, take it into the application, then dial: it is ours while it rings.
 
-    Returns what resolves with the answer.
+    Returns what resolves with the answer. A call that was hung up meanwhile is not dialled.
     """
     answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -146,13 +146,14 @@ async def _create(
     leg.on_event(take)
     try:
         await ari.channels.create(
-            channel_id=leg.id, endpoint=endpoint, app=ari.app or "", variables=dict(variables)
+            channel_id=leg.id,
+            endpoint=endpoint,
+            app=ari.app or "",
+            variables={**_shown(caller_id), **variables},
         )
         await first_of(leg.entered, leg.ended, timeout=ANSWER_GRACE_S)
-        if caller_id:
-            number = re.sub(r".*<(.*)>.*", r"\1", caller_id)
-            await ari.channels.set_channel_var(channel_id=leg.id, variable="CALLERID(num)", value=number)
-        await ari.channels.dial(channel_id=leg.id, timeout=max(1, round(timeout)))
+        if not leg.is_over:
+            await ari.channels.dial(channel_id=leg.id, timeout=max(1, round(timeout)))
     except (ARIConnectionLostError, ARITimeoutError):
         raise
     except ARIError as error:
@@ -177,6 +178,12 @@ async def _place(
     except ARIError as error:
         leg.abandon(error.detail)
         raise OriginateError(f"call to {endpoint}: {error.detail or error}", outcome="failed") from error
+
+
+def _shown(caller_id: str) -> dict[str, str]:
+    """What originate sets for its own caller id; PJSIP's From comes from the connected line, "i" tells nobody yet."""
+    given = _caller_id(caller_id)
+    return {"CALLERID(all)": given, "CONNECTEDLINE(all,i)": given} if given else {}
 
 
 def _caller_id(given: str) -> str | None:
