@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.room import Room
 from voxtra.calls.switchboard import Switchboard, new_id
 from voxtra.calls.transfer import TransferResult
-from voxtra.errors import CallEndedError, SessionError
+from voxtra.errors import CallEndedError, MediaError, SessionError, TelephonyError
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.live import LiveCall, Shared
 from voxtra.types import CallState
@@ -71,8 +70,7 @@ class Company:
             CallEndedError: the call is over.
         """
         self._leg.check()
-        if await self._live.unhold():
-            self._set_hold(False, by="us")
+        await self._live.unhold(lambda: self._set_hold(False, by="us"))
 
     def _set_hold(self, held: bool, *, by: str) -> None:
         if self._leg.is_over:
@@ -83,17 +81,20 @@ class Company:
         self._emit(VoxtraEvent(type=kind, data={"by": by}))
 
     def _settle(self) -> None:
-        """The state is what it is without a transfer. That of a call that is over stays."""
-        if self._state.is_over:
-            return
+        """The state is what it is without a transfer."""
         held = self._live.on_hold or self._live.far_hold
         settled = CallState.ON_HOLD if held else CallState.IN_PROGRESS
         self._state = settled if self._leg.up.is_set() else CallState.RINGING
 
     async def _back(self) -> None:
-        if not self._leg.is_over:
-            with contextlib.suppress(CallEndedError):
+        """Back to the app's own sound; where that fails, the next verb that makes sound tries again."""
+        try:
+            if not self._leg.is_over:
                 await self._live.come_back()
+        except CallEndedError:
+            pass
+        except (MediaError, TelephonyError) as error:
+            log.warning("%s is not on the app's line again yet: %s", self.id, error)
 
     # ---- bridging
 

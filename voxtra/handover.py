@@ -265,9 +265,8 @@ class Handover(Refer):
         try:
             result = await self._warm(target, endpoint, brief, accept, timeout, accept_timeout, caller_id)
         except BaseException:
-            with contextlib.suppress(
-                CallEndedError, MediaError, TelephonyError
-            ):  # the first failure is to tell
+            # the first failure is the one to tell
+            with contextlib.suppress(CallEndedError, MediaError, TelephonyError):
                 await self.unhold()
             raise
         if not self._leg.is_over:

@@ -376,6 +376,11 @@ class LiveCall:
         """Whether the caller hears something else than our line, or we not the caller."""
         return self._prompts > 0 or self.media is None or not self.media.joined
 
+    @property
+    def on_line(self) -> bool:
+        """Whether the far end hears our line."""
+        return self.media is not None and self.media.joined and not self.far_hold
+
     async def depart(self) -> None:
         """Before the call is moved elsewhere: who records it gets ready, and then we :meth:`part`."""
         if self.follower is not None:
@@ -482,25 +487,35 @@ class LiveCall:
         except BaseException:
             self.on_hold = False
             if not self.leg.is_over:
-                gone = self.shared.switchboard.gone
-                self.shared.switchboard.chore(gone(channels.unhold(channel_id=self.leg.id)))
+                self.shared.switchboard.chore(self._no_music())
                 with suppress(
                     CallEndedError, MediaError, TelephonyError
                 ):  # the first failure is the one to tell
                     await self.come_back()
             raise
 
-    async def unhold(self) -> bool:
-        """End the music and go on. False: there was none."""
+    async def _no_music(self) -> None:
+        """End a hold that was cut off: Asterisk may have begun it all the same."""
+        channels, gone = self.shared.ari.channels, self.shared.switchboard.gone
+        await gone(channels.stop_moh(channel_id=self.leg.id))
+        await gone(channels.unhold(channel_id=self.leg.id))
+
+    async def unhold(self, over: Callable[[], None]) -> None:
+        """End the music, if there is any, and go on; ``over`` is called when it has ended, also when cut off."""
         channels = self.shared.ari.channels
         async with self._holding:
             if not self.on_hold:
-                return False
+                return
             await self.leg.do(lambda: channels.stop_moh(channel_id=self.leg.id))
             await self.leg.do(lambda: channels.unhold(channel_id=self.leg.id))
             self.on_hold = False
-            await self.come_back()
-            return True
+            try:
+                await self.come_back()
+            except asyncio.CancelledError:
+                self.spawn(self.come_back(), "come_back")
+                raise
+            finally:
+                over()
 
     def held_by_far_end(self, held: bool) -> None:
         """The far end has put us on hold: what we hear now is its music, and nobody hears us."""

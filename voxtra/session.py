@@ -182,6 +182,8 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
             except OriginateError as error:
                 raise CallEndedError(str(error), reason="failed") from error
         await self._leg.answer()
+        if self._answered_at is None:
+            self._leg.check()  # the end may have been told before the answer: they come by different ways
         self._mark_answered()
         if self._live.media is not None:
             await self._live.sound()
@@ -217,9 +219,13 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
             reason: before the answer it decides what the caller is told: ``busy`` (SIP 486),
                 ``rejected`` (403), ``no_answer`` (480), ``unallocated`` (404) ...
         """
-        if self._out is not None and self.is_active:
-            await self._out.drained(self._leg.ended)
+        await self._sent_is_heard()
         await self._live.hangup(reason)
+
+    async def _sent_is_heard(self) -> None:
+        """Wait until what ``send_audio`` queued was heard, where the far end hears it at all."""
+        if self._out is not None and self.is_active and self._live.on_line:
+            await self._out.drained(self._leg.ended)
 
     async def _alive(self) -> None:
         """Raise CallEndedError when the call is over.
@@ -512,8 +518,7 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
             assert handler is not None
             try:
                 await handler(self)
-                if self._out is not None and self.is_active and self._live.room is None:
-                    await self._out.drained(self._leg.ended)  # what was sent is heard before the hang-up
+                await self._sent_is_heard()
             except CallEndedError as error:
                 log.debug("the handler ended with the call: %s", error)
             except Exception as error:

@@ -78,12 +78,14 @@ class Excursion:
     Attributes:
         returned: resolves when it is back in the application.
         connected: resolves with the name of the channel it is bridged with there, when it is.
+        begun: Asterisk has taken it there.
     """
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.returned: asyncio.Future[StasisStart] = loop.create_future()
         self.connected: asyncio.Future[str] = loop.create_future()
+        self.begun = False
 
     def connect(self, peer: str) -> None:
         """It is bridged with the channel of this name."""
@@ -174,6 +176,8 @@ class Leg:
         try:
             return await operation()
         except (ARINotFoundError, ARINotInStasisError) as error:
+            if self._away is not None and self._away.begun and not self.is_over:
+                raise CallEndedError(f"call {self.id} is in the dialplan now", reason="left") from error
             self._gone_first = not self._hung_up_by_us
             raise CallEndedError(f"call {self.id} is over ({error.detail or 'gone'})") from error
         except ARIConflictError as error:
@@ -233,13 +237,14 @@ class Leg:
 
     async def excursion(self, departure: Callable[[], Awaitable[object]]) -> Excursion:
         """As :meth:`leave`, but the channel may come back: the leg has not ended until it is destroyed."""
-        self._away = Excursion()
+        self._away = away = Excursion()
         try:
             await self.leave(departure)
         except BaseException:
             self._away = None
             raise
-        return self._away
+        away.begun = True
+        return away
 
     @property
     def away(self) -> Excursion | None:
