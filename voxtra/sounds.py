@@ -13,6 +13,7 @@ from voxtra.ari import ChannelDtmfReceived, Event
 from voxtra.ari.events import ChannelTalkingStarted
 from voxtra.calls.amd import AnswerDetector, Answerer, AnswerResult
 from voxtra.calls.audio import AudioOut, AudioTap
+from voxtra.calls.dial import check_timeout
 from voxtra.calls.dtmf import DigitCollector, Digits
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.prompts import PlayResult, Prompts, media_uris
@@ -27,6 +28,9 @@ from voxtra.types import AudioChunk, AudioCodec, EndReason
 AMD_CONTEXT = "voxtra-amd"
 """Dialplan context that runs AMD() and brings the call back; see docs/asterisk.md."""
 AMD_S = 15.0
+TICK_S = 0.1
+LATE_S = 0.3
+"""How late sound may come: where none comes at all, time is all there is to decide by."""
 
 InterruptBy: TypeAlias = Literal["", "dtmf", "speech", "any"]
 """What stops a prompt: nothing, a key, the caller's voice, or either."""
@@ -378,15 +382,19 @@ class Sounds:
         Args:
             method: ``speech`` listens with the app's VAD, and to words where there is an STT; ``asterisk``
                 runs AMD() in the dialplan.
-            timeout: longest time to decide, s.
+            timeout: longest time to decide by speech, s; AMD() has its own (``total_analysis_time``).
             context: dialplan context that runs AMD() (see docs/asterisk.md).
 
         Returns:
             ``who`` is ``human``, ``machine`` or ``unsure``; ``delay_ms``, ``why``.
 
         Raises:
+            ConfigurationError: an argument can't be.
             CallEndedError: the call was over already.
         """
+        if method not in ("speech", "asterisk"):
+            raise ConfigurationError(f"method={method!r}: 'speech' or 'asterisk'")
+        check_timeout(timeout)
         await self._ready()
         if method == "asterisk":
             return await self._asterisk_amd(context)
@@ -409,7 +417,11 @@ class Sounds:
         off = line.listen(frame), self.observe(words)
         waiting = asyncio.ensure_future(decided.wait())
         try:
-            await first_of(waiting, self._leg.ended, timeout=timeout + 0.5)
+            until = self._loop.time() + timeout + LATE_S
+            while not waiting.done() and not self._leg.is_over and self._loop.time() < until:
+                await first_of(waiting, self._leg.ended, timeout=TICK_S)
+                if detector.tick(self._loop.time() * 1000, LATE_S * 1000) is not None:
+                    decided.set()
         finally:
             waiting.cancel()
             for each in off:
