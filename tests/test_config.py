@@ -197,7 +197,7 @@ def test_the_environment_is_named_when_it_is_wrong() -> None:
 @pytest.mark.parametrize(
     "url",
     ["", "pbx", "ftp://pbx", "http://", "http://:8088", "http://pbx:99999", "http://pbx:0", "http://u:p@pbx",
-     "http://pbx?x=1", "http://[::1"],
+     "http://pbx?x=1", "http://[::1", "http://pbx..example"],
 )  # fmt: skip
 def test_bad_urls(url: str) -> None:
     assert "asterisk.url" in refused(asterisk={"url": url})

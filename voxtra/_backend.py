@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
+from voxtra._checks import can_be_host
 from voxtra._settings import Settings
 from voxtra.errors import ConfigurationError
 from voxtra.events import EventType
@@ -28,7 +29,7 @@ def _known(value: str) -> str:
 def _http(value: str) -> str:
     try:
         parts = urlsplit(value)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        good = parts.scheme in ("http", "https") and can_be_host(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
     if value and not good:

@@ -31,6 +31,7 @@ from voxtra._api import ApiCaps as ApiCaps
 from voxtra._api import ApiConfig as ApiConfig
 from voxtra._api import ApiTrunk as ApiTrunk
 from voxtra._backend import BackendConfig as BackendConfig
+from voxtra._checks import can_be_host
 from voxtra._env_file import ENV_FILE, surroundings
 from voxtra._server import DrainConfig as DrainConfig
 from voxtra._server import Port
@@ -66,7 +67,7 @@ def _url(value: str) -> str:
     except ValueError as error:
         why = "" if "@" in value else f" ({error})"  # which may quote a part of a password
         raise ValueError(f"must be an address like http://localhost:8088{why}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+    if parts.scheme not in ("http", "https") or not can_be_host(parts.hostname) or port == 0:
         raise ValueError("must be an address like http://localhost:8088")
     if "@" in value:  # also behind the first "/" of a password
         raise ValueError("must not hold user or password: they have settings of their own")

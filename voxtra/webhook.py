@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from pydantic import SecretStr
 
-from voxtra._checks import checked
+from voxtra._checks import can_be_host, checked
 from voxtra._public_net import PublicOnly, check_url
 from voxtra.errors import ConfigurationError, SpoolError, StorageError
 from voxtra.events import EventType, VoxtraEvent
@@ -89,6 +89,8 @@ class WebhookConfig:
         for name, value in numbers.items():
             checked(f"webhook {name}", value, (int, float), "a number")
         check_url(self.url, private=self.private_urls, allowed_by=_ALLOWED_BY)
+        if not can_be_host(urlsplit(self.url).hostname):
+            raise ConfigurationError(f"{self.url!r} is no http or https URL: there can't be such a host")
         known = {str(each) for each in EventType} - {str(each) for each in _FRAMES}
         if wrong := [each for each in self.events if str(each) not in known]:
             raise ConfigurationError(f"webhook events: {wrong[0]!r} is none of {', '.join(sorted(known))}")

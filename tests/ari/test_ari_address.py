@@ -24,6 +24,7 @@ def test_takes_every_usual_form(url: str, base: str) -> None:
     assert parse_address(url).base == base
 
 
+@pytest.mark.proves("failure 25")
 @pytest.mark.parametrize(
     "url",
     [
@@ -35,6 +36,8 @@ def test_takes_every_usual_form(url: str, base: str) -> None:
         "http://[::1",
         "http://pbx/?a=b",
         "http:// pbx",
+        "http://pbx..example:8088",
+        f"http://{'a' * 64}.example",
     ],
 )
 def test_refuses_what_is_no_address_and_says_what_would_be(url: str) -> None:

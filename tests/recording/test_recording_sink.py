@@ -208,7 +208,7 @@ async def test_a_webhook_nobody_listens_to_is_logged(caplog):
     assert "was not told of the recording 'call'" in caplog.text
 
 
-@pytest.mark.parametrize("url", ["", "ftp://x/y", "hook", "http://"])
+@pytest.mark.parametrize("url", ["", "ftp://x/y", "hook", "http://", "http://[::1", "https://a..b/"])
 def test_a_webhook_without_a_url_is_refused(url):
     with pytest.raises(ConfigurationError, match="is no URL"):
         WebhookSink(url)

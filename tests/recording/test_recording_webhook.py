@@ -357,6 +357,8 @@ async def test_a_name_that_leads_into_the_private_network_is_not_connected_to(ca
     ("wrong", "said"),
     [
         ({"url": "ftp://x/"}, "no http or https"),
+        ({"url": "https://a..b/"}, "no http or https"),
+        ({"url": "https://[::1"}, "no http or https"),
         ({"events": ["call.endet"]}, "'call.endet' is none of"),
         ({"events": "call.ended"}, r"events='call.ended': should be a list"),
         ({"events": None}, "events=None: should be a list"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from voxtra._checks import can_be_host
 from voxtra.errors import ConfigurationError
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
@@ -41,7 +42,7 @@ def parse_address(url: str) -> Address:
         port = parts.port
     except ValueError as error:
         raise ConfigurationError(f"ARI URL {_shown(url)!r} is not valid ({error}): {wanted}") from None
-    if parts.scheme.lower() not in _SCHEMES or not parts.hostname:
+    if parts.scheme.lower() not in _SCHEMES or not can_be_host(parts.hostname):
         raise ConfigurationError(f"ARI URL {_shown(url)!r} is not valid: {wanted}")
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(
@@ -50,7 +51,7 @@ def parse_address(url: str) -> Address:
     if parts.query or parts.fragment or any(c.isspace() for c in url):
         raise ConfigurationError(f"ARI URL {_shown(url)!r} has more than an address in it: {wanted}")
     scheme = _SCHEMES[parts.scheme.lower()]
-    return Address(_base(scheme, parts, port), scheme == "https" or parts.hostname.startswith(_LOCAL))
+    return Address(_base(scheme, parts, port), scheme == "https" or (parts.hostname or "").startswith(_LOCAL))
 
 
 def _base(scheme: str, parts: SplitResult, port: int | None) -> str:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from voxtra._checks import checked
+from voxtra._checks import can_be_host, checked
 from voxtra.errors import ConfigurationError, MediaError, StorageError
 from voxtra.recording.answers import retry_after_s
 from voxtra.recording.names import NameTemplate
@@ -276,8 +276,12 @@ class WebhookSink(RecordingSink):
         checked("WebhookSink: timeout_seconds", timeout_seconds, (int, float), "a number of seconds")
         if not isinstance(signing_secret, str):  # not shown: it may be one
             raise ConfigurationError("WebhookSink: signing_secret: should be text; leave it out for none")
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and can_be_host(parts.hostname) and parts.port != 0
+        except ValueError:
+            good = False
+        if not good:
             raise ConfigurationError(f"WebhookSink: {url!r} is no URL: use https://host/path")
         if not timeout_seconds > 0:
             raise ConfigurationError(f"WebhookSink: timeout_seconds must be above 0, not {timeout_seconds}")
