@@ -336,8 +336,11 @@ async def test_a_call_that_rings_and_early_media(asterisk: PrivateAsterisk) -> N
         assert session.state is CallState.IN_PROGRESS
         await session.hangup()
         await incoming.ended()
-        early = await rig.app.originate("PJSIP/phone", early_media=True, timeout=10)
+        early = await rig.app.originate(
+            "PJSIP/phone", caller_id="Clinic <4711>", early_media=True, timeout=10
+        )
         incoming = await phone.incoming()
+        assert str(incoming.invite.headers.get("From")).startswith('"Clinic" <sip:4711@')
         incoming.ringing(early_media=True)
         heard: list[AudioChunk] = []
         async for chunk in early.audio_stream(AudioCodec.PCM_S16LE):
@@ -354,8 +357,10 @@ async def test_a_call_that_rings_and_early_media(asterisk: PrivateAsterisk) -> N
         await early.play_file("beep")
         await early.hangup()
         await incoming.ended()
-        busy = await rig.app.originate("PJSIP/phone", early_media=True, timeout=10)
-        (await phone.incoming()).reject(486)
+        busy = await rig.app.originate("PJSIP/phone", caller_id="4711", early_media=True, timeout=10)
+        incoming = await phone.incoming()
+        assert incoming.remote.startswith("sip:4711@")
+        incoming.reject(486)
         with pytest.raises(OriginateError) as refused:
             await busy.answered(5)
         assert refused.value.outcome == "busy"
