@@ -16,7 +16,13 @@ from voxtra.agent.tools import tool
 from voxtra.ari import ChannelDestroyed, StasisEnd
 from voxtra.ari.events import ChannelHold, ChannelUnhold
 from voxtra.ari.models import Variable
-from voxtra.errors import ARINotInStasisError, ARIServerError, CallEndedError, ConfigurationError
+from voxtra.errors import (
+    ARINotInStasisError,
+    ARIServerError,
+    CallEndedError,
+    ConfigurationError,
+    PlaybackError,
+)
 from voxtra.testing import FakeCall, ScriptedLLM, run_call
 from voxtra.testing import tool as calls
 from voxtra.testing.fake_speech import FakeTTS
@@ -312,6 +318,88 @@ async def test_a_sound_that_breaks_off_says_whether_the_call_is_over(monkeypatch
             world.ari.hang_up("caller")
         await world.over()
     assert reasons == ["failed" if what == "line" else "hangup"]
+
+
+@pytest.mark.parametrize("when", ["fetched", "played"])
+async def test_all_that_plays_is_stopped_what_comes_from_the_web_too(monkeypatch: Patch, when: str) -> None:
+    results: list[Any] = []
+    there = asyncio.Event()
+
+    async def fetch(url: str, rate: int) -> bytes:
+        await there.wait()
+        return bytes(rate * 2 * 20)
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        monkeypatch.setattr(call._shared.sounds, "fetch", fetch)
+        playing = asyncio.ensure_future(call.play_url("http://example.com/a.wav"))
+        if when == "played":
+            there.set()
+            await until(lambda: world.transport.lines and world.transport.lines[0].queued)
+        else:
+            await until(lambda: world.transport.lines)
+            await breathe()
+        await call.stop_playback()
+        there.set()
+        result = await playing
+        results.append((result.reason, world.transport.lines[0].queued > world.transport.lines[0].heard))
+        await call.stop_playback(result)
+
+    async with running(monkeypatch, handler) as world:
+        world.call()
+        await world.over()
+    assert results == [("interrupted", False)]
+
+
+def test_a_key_while_the_sound_is_fetched_is_for_its_listen_dtmf(monkeypatch: Patch) -> None:
+    """And no turn of the conversation: the prompt's name stands for it from the beginning."""
+
+    @tool
+    async def menu(call: CallSession) -> str:
+        """Ask which department."""
+
+        async def fetch(url: str, rate: int) -> bytes:
+            await asyncio.sleep(6)
+            return bytes(rate * 2 * 20)
+
+        monkeypatch.setattr(call._shared.sounds, "fetch", fetch)
+        played = await call.play_url("http://example.com/menu.wav", interrupt_by="dtmf")
+        return f"{played.reason} {await call.listen_dtmf(timeout=1)}"
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        await call.converse(Agent(tools=[menu]))
+
+    async def caller(call: FakeCall) -> None:
+        await call.says("I want a person.")
+        await asyncio.sleep(3)
+        await call.presses("4")
+        await call.hears("Done")
+        await call.hangs_up()
+
+    result = run_call(handler, caller, llm=ScriptedLLM([calls("menu"), "Done."]))
+    assert [m["content"] for m in result.history if m["role"] == "tool"] == ["interrupted 4"]
+    assert [m["content"] for m in result.history if m["role"] == "user"] == ["I want a person."]
+
+
+async def test_a_sound_longer_than_the_line_takes(monkeypatch: Patch) -> None:
+    said: list[str] = []
+
+    async def fetch(url: str, rate: int) -> bytes:
+        return bytes(rate * 2 * 601)
+
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        monkeypatch.setattr(call._shared.sounds, "fetch", fetch)
+        with pytest.raises(PlaybackError) as error:
+            await call.play_url("http://me:secret@example.com/a.wav?key=secret")
+        said.append(str(error.value))
+
+    async with running(monkeypatch, handler) as world:
+        world.call()
+        await world.over()
+    assert len(said) == 1
+    assert "secret" not in said[0]
 
 
 # ---- arguments

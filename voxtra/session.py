@@ -118,6 +118,7 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
         self._dialling: asyncio.Future[Leg] | None = None
         self._out: AudioOut | None = None
         self._prompts = Prompts(shared.ari, shared.switchboard, leg)
+        self._stops: set[asyncio.Event] = set()
         self._live = LiveCall(shared, leg, agent=self.agent, emit=self._emit, on_end=self._ended)
         live = self._live
         self._meter = CallMeter(self.id, self._loop.time, lambda: live.media.line if live.media else None)

@@ -17,7 +17,7 @@ from voxtra.calls.dial import check_timeout
 from voxtra.calls.dtmf import DigitCollector, Digits
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.prompts import PlayResult, Prompts, media_uris
-from voxtra.errors import CallEndedError, ConfigurationError, LineClosedError
+from voxtra.errors import CallEndedError, ConfigurationError, LineClosedError, MediaError, PlaybackError
 from voxtra.events import UserTranscriptEvent, VoxtraEvent
 from voxtra.live import LiveCall, Shared
 from voxtra.media.line import Frame, Line
@@ -44,6 +44,8 @@ class Sounds:
     _live: LiveCall
     _loop: asyncio.AbstractEventLoop
     _prompts: Prompts
+    _stops: set[asyncio.Event]
+    """What stops each sound from the web that is under way."""
     _dtmf_queue: asyncio.Queue[str]
     _keyed: asyncio.Event
     """Set when a key has come into the queue."""
@@ -153,28 +155,23 @@ class Sounds:
             )
 
     async def play_url(self, url: str, *, interrupt_by: InterruptBy = "") -> PlayResult:
-        """Fetch a sound and play it; returns when it was heard. Fetched once, then kept.
+        """Fetch a sound and play it; returns when it was heard.
 
-        WAV always; MP3, Ogg and FLAC with ``voxtra[sounds]``. Addresses of private networks are refused
-        unless the app was made with ``private_urls=True``.
+        It is kept where its server gives it an ETag or a Last-Modified date, and the next time only asked whether
+        it is still the same. WAV always; MP3, Ogg and FLAC with ``voxtra[sounds]``; ten minutes and 20 MB at the
+        most. Addresses of private networks are refused unless the app was made with ``private_urls=True``.
 
         Returns:
             ``reason``: ``finished``, ``interrupted``, ``hangup``, or ``failed`` when the call's line broke off.
 
         Raises:
-            PlaybackError: it can't be fetched, or is no sound.
+            PlaybackError: it can't be fetched, is no sound, or too long a one.
             ConfigurationError: the URL can't be.
             CallEndedError: the call was over already.
         """
         checked("url", url, (str,), "text, like 'https://example.com/a.wav'")
         _check_interrupt(interrupt_by)
         await self._alive()
-        try:
-            await self._ready()
-            line = (await self._live.sound()).line
-            pcm = await self._live.until_end(self._shared.sounds.fetch(url, line.rate))
-        except CallEndedError:
-            return PlayResult("hangup", (url,))
         stopped = asyncio.Event()
 
         def take(event: Event) -> None:
@@ -183,14 +180,25 @@ class Sounds:
                 stopped.set()
 
         off = self._leg.on_event(take)
+        self._stops.add(stopped)
         try:
-            speech: InterruptBy = "speech" if interrupt_by in ("speech", "any") else ""
-            async with self._keys_asked_for(interrupt_by), self._cut_in(speech):
-                if self._key_waits(interrupt_by):
-                    return PlayResult("interrupted", (url,))
-                return PlayResult(await self._play_pcm(line, pcm, stopped), (url,))
+            async with self._keys_asked_for(interrupt_by):
+                return PlayResult(await self._play_url(url, interrupt_by, stopped), (url,))
         finally:
+            self._stops.discard(stopped)
             off()
+
+    async def _play_url(self, url: str, interrupt_by: InterruptBy, stopped: asyncio.Event) -> EndReason:
+        try:
+            await self._ready()
+            line = (await self._live.sound()).line
+            pcm = await self._live.until_end(self._shared.sounds.fetch(url, line.rate))
+        except CallEndedError:
+            return "hangup"
+        async with self._cut_in("speech" if interrupt_by in ("speech", "any") else ""):
+            if stopped.is_set() or self._key_waits(interrupt_by):
+                return "interrupted"
+            return await self._play_pcm(line, pcm, stopped)
 
     async def _play_pcm(self, line: Line, pcm: bytes, stopped: asyncio.Event) -> EndReason:
         """Play sound through the line until it was heard, ``stopped``, or the line closed."""
@@ -198,6 +206,8 @@ class Sounds:
             line.play(pcm)
         except LineClosedError:
             return "hangup" if await self._over() else "failed"
+        except MediaError as error:
+            raise PlaybackError(f"the sound is longer than the call's line takes now: {error}") from error
         heard = asyncio.ensure_future(line.drained())
         cut = asyncio.ensure_future(stopped.wait())
         try:
@@ -214,15 +224,17 @@ class Sounds:
                 task.cancel()
 
     async def stop_playback(self, playback_id: str | PlayResult | None = None) -> None:
-        """Stop one prompt (its id, or what ``play_file`` gave), or all; ``play_file`` says ``interrupted``.
+        """Stop one prompt (its id, or what ``play_file`` gave), or all, those of ``play_url``, too.
 
-        Finished already is as good.
+        ``play_file`` and ``play_url`` then say ``interrupted``. Finished already is as good.
         """
         checked("playback_id", playback_id, (str, PlayResult, type(None)), "an id, or what play_file gave")
         if isinstance(playback_id, PlayResult):
             if not playback_id.playback_id:
                 return
             playback_id = playback_id.playback_id
+        for stopped in self._stops if playback_id is None else ():
+            stopped.set()
         await self._prompts.stop(playback_id)
 
     async def audio_stream(self, codec: AudioCodec = AudioCodec.ULAW) -> AsyncIterator[AudioChunk]:

@@ -129,6 +129,11 @@ def test_any_order_of_keys_time_and_end(steps: list[str], max_digits: int, termi
         (["_9."], "9123#", "9123", "terminator"),
         (["_[1-3]Z"], "20", "20", "invalid"),
         (["_N!"], "2", "2", "finished"),
+        (["*21#", "_2XX"], "*21#", "*21#", "finished"),  # a key of the pattern is no terminator
+        (["*21#", "_2XX"], "*2#", "*2", "terminator"),
+        (["_#9X", "_*."], "#95", "#95", "finished"),
+        (["_*."], "*9#", "*9", "terminator"),
+        (["_X[#*]"], "1#", "1#", "finished"),
     ],
 )
 def test_patterns(patterns: list[str], keys: str, text: str, reason: str) -> None:

@@ -8,8 +8,8 @@ from fake_calls import FakeAri, breathe, missing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxtra.ari import Playback
-from voxtra.calls.leg import Leg
+from voxtra.ari import ChannelHangupRequest, Playback
+from voxtra.calls.leg import SOFT_CAUSE, Leg
 from voxtra.calls.prompts import SCHEMES, Prompts, media_uris
 from voxtra.calls.switchboard import Switchboard
 from voxtra.errors import ARIConnectionLostError, CallEndedError, ConfigurationError, PlaybackError
@@ -131,6 +131,20 @@ async def test_a_hang_up_ends_it(ari: FakeAri, prompts: Prompts, playback: str |
     assert (await task).reason == "hangup"
     with pytest.raises(CallEndedError):
         await prompts.play("beep")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_hang_up_that_is_told_after_what_it_broke_off(
+    ari: FakeAri, prompts: Prompts, asked: bool
+) -> None:
+    """By ``channel request hangup``, which says so by a cause that is none; by TIMEOUT(absolute), which doesn't."""
+    task = await begun(prompts)
+    if asked:
+        ari.tell(ChannelHangupRequest(channel=ari.channels_there["caller"], cause=SOFT_CAUSE))
+    ari.played(prompts.playing[0], "failed")
+    await asyncio.sleep(0.02)
+    ari.gone("caller")
+    assert (await task).reason == "hangup"
 
 
 async def test_the_call_ends_before_it_begins(ari: FakeAri, prompts: Prompts) -> None:

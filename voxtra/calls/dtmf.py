@@ -88,6 +88,10 @@ class KeyPattern:
             return "open"
         return "complete" if more == 0 else "invalid"
 
+    def names(self, key: str, digits: str) -> bool:
+        """Whether ``key`` stands in the pattern as the next after ``digits``; what ``.`` takes it does not name."""
+        return len(digits) < len(self._sets) and self.match(digits + key) != "invalid"
+
 
 class DigitCollector:
     """One collection.
@@ -96,7 +100,7 @@ class DigitCollector:
         max_digits: the input is complete with this many; not looked at where there are patterns.
         timeout_s: longest wait for the first key; None = for ever.
         inter_digit_s: longest wait for each further one.
-        terminators: keys that end the input and are no part of it.
+        terminators: keys that end the input and are no part of it, but for those that a pattern names there.
         patterns: what may be dialled; complete as soon as one fits and none wants more.
 
     Raises:
@@ -139,7 +143,7 @@ class DigitCollector:
         """A key was pressed. Returns the result when this completes it."""
         if self.result is not None:
             return self.result
-        if digit in self._terminators:
+        if digit in self._terminators and not any(p.names(digit, self._digits) for p in self._patterns):
             return self._done("terminator", digit)
         self._digits += digit
         if self._patterns:

@@ -22,6 +22,8 @@ LOOK_S = 5.0
 """How often a playback is looked at, in case its end was told while the connection was down."""
 LOOK_FIRST_S = 0.3
 """How soon a playback of a recording is: of one that is not there, Asterisk tells no end."""
+END_S = 0.3
+"""How long the end of a call may be told after that of the prompt it broke off."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -29,7 +31,7 @@ class PlayResult:
     """How a prompt ended.
 
     Attributes:
-        reason: ``finished`` (heard to the end), ``interrupted`` (stopped), ``hangup``.
+        reason: ``finished`` (heard to the end), ``interrupted`` (stopped), ``hangup``, and of ``play_url`` ``failed``.
         media: what was played, as media URIs.
         playback_id: Asterisk's id of it (of the first, for a list), "" when it was not played by Asterisk.
     """
@@ -152,7 +154,7 @@ class Prompts:
                 if missed > 1:
                     raise PlaybackError(f"Asterisk knows no playback of {shown} any more: is it there?")
         if finished.result() == "failed" and not self._is_stopped(playback_id):
-            await asyncio.sleep(0)
+            await first_of(self._leg.ended, timeout=END_S)
             if self._leg.is_over:
                 return "hangup"
             raise PlaybackError(
