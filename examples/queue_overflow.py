@@ -29,6 +29,8 @@ async def support(call: CallSession) -> None:
 
 async def leave_message(call: CallSession) -> None:
     await call.play_file(["vm-nobodyavail", "beep"])
+    while await call.listen_dtmf(timeout=0) is not None:
+        pass  # keys that were pressed in the queue are not the message's end
     await call.record_start(f"{call.caller_id}-{call.id}")
     await call.listen_dtmf(timeout=120)  # until a key, or the hang-up, which keeps the recording too
     await call.record_stop()

@@ -2,7 +2,7 @@
 
     voxtra dev examples/voicemail.py:app
 
-A message ends with #, with the hang-up, or after two minutes.
+A key skips the greeting. A message ends with a key, with the hang-up, or after two minutes.
 """
 
 from collections.abc import Callable
@@ -36,8 +36,10 @@ async def voicemail(call: CallSession) -> None:
     await call.play_file(["vm-theperson", f"digits:{box}", "vm-isunavail"])
     await call.play_file("vm-intro", interrupt_by="dtmf")
     await call.play_file("beep")
+    while await call.listen_dtmf(timeout=0) is not None:
+        pass  # the key that skipped the greeting is not the message's end
     await call.record_start(f"{box}/{call.id}")
-    ended_by_key = await call.listen_dtmf(timeout=120, terminators="#")
+    ended_by_key = await call.listen_dtmf(timeout=120)
     await call.record_stop()
     if ended_by_key is not None:
         await call.play_file("vm-msgsaved")
