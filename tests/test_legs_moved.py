@@ -12,7 +12,8 @@ from office import Office, progress, refer, until
 
 from voxtra import CallSession
 from voxtra.ari import StasisEnd
-from voxtra.errors import ARIServerError
+from voxtra.ari.events import ChannelVarset
+from voxtra.errors import ARIServerError, SessionError
 
 Patch = pytest.MonkeyPatch
 REFUSED = ARIServerError("POST", "/there", 500, "Allocation failed")
@@ -129,20 +130,18 @@ async def test_who_is_left_by_a_call_that_goes_to_a_queue_is_back(monkeypatch: P
         await world.over()
 
 
-async def test_two_transfers_at_once_leave_no_leg(monkeypatch: Patch) -> None:
+async def test_two_transfers_one_after_the_other_leave_no_leg(monkeypatch: Patch) -> None:
     async with running(monkeypatch, waits) as world:
         office = Office(world)
         call = world.call()
-        both = [asyncio.ensure_future(call.transfer_to("PJSIP/bob")) for _ in range(2)]
-        await office.ringing()
-        await breathe(40)
-        for each in office.rung:
-            office.pick_up(each)
-        await asyncio.wait(both)
-        await breathe(60)
-        ours = [each for each in world.ari.channels_there if each.startswith("vx-call")]
-        assert len(ours) == 1
-        assert len(world.ari.bridges_there) == 1
+        for count in (1, 2):
+            transfer = asyncio.ensure_future(call.transfer_to("PJSIP/bob"))
+            office.pick_up(await office.ringing(count))
+            assert await transfer
+            await breathe(60)
+            ours = [each for each in world.ari.channels_there if each.startswith("vx-call")]
+            assert ours == office.rung[-1:]
+            assert len(world.ari.bridges_there) == 1
         world.ari.hang_up("caller")
         await world.over()
 
@@ -307,4 +306,88 @@ async def test_an_answer_to_who_waits_no_more_is_taken_out_of_the_bridge(monkeyp
         assert second.bridge_id == first.bridge_id
         for name in ("first", "second", "third"):
             world.ari.hang_up(name)
+        await world.over()
+
+
+# ---- the transfer itself
+
+
+async def test_a_transfer_tells_where_it_stands(monkeypatch: Patch) -> None:
+    async with running(monkeypatch, waits) as world:
+        office = Office(world)
+        call = world.call()
+        assert call.transfer is None
+        gate = world.ari.gates["bridges.create_with_id"] = asyncio.Event()
+        transferring = asyncio.ensure_future(call.transfer_to("PJSIP/bob"))
+        bob = await office.ringing()
+        transfer = call.transfer
+        assert transfer is not None
+        assert (transfer.target, transfer.method, transfer.state) == ("PJSIP/bob", "bridge", "calling")
+        assert transfer.leg is None
+        with pytest.raises(SessionError, match="'PJSIP/bob' is under way"):
+            await call.transfer_to_queue("support")
+        office.pick_up(bob)
+        await until(lambda: transfer.state == "connecting")
+        assert transfer.leg is not None
+        assert transfer.leg.id == bob
+        assert transfer.result is None
+        gate.set()
+        result = await transferring
+        assert (transfer.state, transfer.result) == ("connected", result)
+        world.ari.hang_up(bob)
+        await world.over()
+        assert transfer.state == "over"
+        assert transfer.result is result
+
+
+async def test_a_warm_transfer_tells_where_it_stands(monkeypatch: Patch) -> None:
+    async with running(monkeypatch, waits) as world:
+        office = Office(world)
+        call = world.call()
+        transferring = asyncio.ensure_future(call.transfer_warm("PJSIP/bob"))
+        bob = await office.ringing()
+        transfer = call.transfer
+        assert transfer is not None
+        assert transfer.state == "calling"
+        office.pick_up(bob)
+        await until(lambda: transfer.state == "asking")
+        world.ari.press(bob, "2")
+        assert (await transferring).reason == "declined"
+        assert transfer.state == "over"
+        await until(lambda: bob not in world.ari.channels_there)
+        world.ari.hang_up("caller")
+        await world.over()
+
+
+async def test_a_warm_transfer_out_of_a_bridge_leaves_it(monkeypatch: Patch) -> None:
+    """And not its other members tied to the end of whoever took the call."""
+    async with running(monkeypatch, waits) as world:
+        office = Office(world)
+        first, second = await two_bridged(world)
+        transferring = asyncio.ensure_future(first.transfer_warm("PJSIP/bob", accept=None))
+        office.pick_up(await office.ringing())
+        assert await transferring
+        assert second.bridge_id is None
+        assert second.is_active
+        world.ari.hang_up("first")
+        world.ari.hang_up("second")
+        await world.over()
+
+
+async def test_a_queue_that_gives_the_call_back_is_over(monkeypatch: Patch) -> None:
+    async with running(monkeypatch, waits) as world:
+        call = world.call()
+        world.ari.answers["channels.continue_in_dialplan"] = True
+        queueing = asyncio.ensure_future(call.transfer_to_queue("support"))
+        await until(lambda: call._leg.away is not None and call._leg.away.begun)
+        assert call.transfer is not None
+        assert (call.transfer.method, call.transfer.state) == ("queue", "calling")
+        channel = world.ari.channels_there["caller"]
+        world.ari.tell(ChannelVarset(channel=channel, variable="BRIDGEPEER", value="PJSIP/agent-1"))
+        assert await queueing
+        assert call.transfer.state == "connected"
+        world.ari.arrive("caller", state="Up", args="queue")
+        await breathe()
+        assert call.transfer.state == "over"
+        world.ari.hang_up("caller")
         await world.over()

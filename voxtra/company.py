@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
 
 from voxtra._checks import checked
 from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.room import Room
 from voxtra.calls.switchboard import Switchboard, new_id
-from voxtra.calls.transfer import TransferResult
+from voxtra.calls.transfer import Transfer, TransferMethod, TransferResult
 from voxtra.errors import CallEndedError, MediaError, SessionError, TelephonyError
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.live import LiveCall, Shared
@@ -32,6 +33,8 @@ class Company:
     _leg: Leg
     _live: LiveCall
     _state: CallState
+    transfer: Transfer | None = None
+    """The last transfer that was tried, under way or not; None where there was none."""
     _tie: Room | None = None
     """The room of a transfer whose two ends end together."""
     id: str
@@ -174,10 +177,23 @@ class Company:
 
     # ---- with somebody whom it was handed to
 
+    @contextlib.contextmanager
+    def _transferring(self, target: str, method: TransferMethod) -> Iterator[Transfer]:
+        """A transfer that is connected at the end of this, or comes to nothing."""
+        if self.transfer is not None and self.transfer.is_under_way:
+            raise SessionError(f"a transfer to {self.transfer.target!r} is under way: wait for its result")
+        self.transfer = transfer = Transfer(target, method)
+        try:
+            yield transfer
+        finally:
+            transfer.give_up()
+
     async def _connect(
-        self, leg: Leg, target: str, then: Callable[[], Awaitable[object]] | None = None
+        self, transfer: Transfer, leg: Leg, then: Callable[[], Awaitable[object]] | None = None
     ) -> TransferResult:
         """Bridge the caller with an answered leg that belongs to nobody else; ``then`` as of LiveCall.enter."""
+        transfer.adopt(leg, lambda: self._drop(leg))
+        transfer.move("connecting")
         switchboard = self._shared.switchboard
         room: Room | None = None
         try:
@@ -185,15 +201,16 @@ class Company:
             await room.add(leg)
             await self._enter(room, then)
         except BaseException:
-            self._drop(leg)
+            transfer.give_up()
             if room is not None:
                 room.dissolve()
             raise
         self._settle()
-        self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": target, "method": "bridge"}))
-        self._tie_to(leg, room)
+        data = {"to": transfer.target, "method": "bridge"}
+        self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data=data))
+        self._tie_to(transfer, leg, room)
         leg.ended.add_done_callback(lambda _: leg.close())
-        return TransferResult("completed", "bridge", target)
+        return TransferResult("completed", "bridge", transfer.target)
 
     def _drop(self, leg: Leg) -> None:
         """Hang up a leg that belongs to nobody."""
@@ -203,8 +220,10 @@ class Company:
             leg.lose()
         leg.close()  # where Asterisk can't be reached now, the next connection finds it to be nobody's
 
-    def _tie_to(self, leg: Leg, room: Room) -> None:
+    def _tie_to(self, transfer: Transfer, leg: Leg, room: Room) -> None:
         """The two ends of a transfer end together, unless the call is taken back, or either handed on."""
+        transfer.move("connected")
+        room.dissolved.add_done_callback(lambda _: transfer.move("over"))
         self._tie = room
         self._shared.switchboard.chore(self._tied(leg, room))
 

@@ -11,7 +11,7 @@ from voxtra._checks import checked
 from voxtra.calls.dial import check_timeout, dial, endpoint_of
 from voxtra.calls.dtmf import KEYS
 from voxtra.calls.leg import Leg, first_of
-from voxtra.calls.transfer import TransferReason, TransferResult, reason_of
+from voxtra.calls.transfer import Transfer, TransferReason, TransferResult, reason_of
 from voxtra.errors import (
     CallEndedError,
     ConfigurationError,
@@ -41,7 +41,10 @@ def _noted(
 
     @functools.wraps(verb)
     async def noted(self: S, /, *args: P.args, **options: P.kwargs) -> TransferResult:
-        self.last_transfer = result = await verb(self, *args, **options)
+        result = await verb(self, *args, **options)
+        self.last_transfer = result
+        if self.transfer is not None:
+            self.transfer.result = result
         return result
 
     return noted
@@ -89,42 +92,53 @@ class Handover(Refer):
         checked("endpoint", endpoint, (str,), "text, like 'PJSIP/alice'")
         checked("variables", variables, (Mapping, type(None)), "names and values, like {'LANG': 'en'}")
         if endpoint.startswith(("sip:", "sips:")):
-            result = await self._refer(endpoint, timeout)
-            if result is not None:
-                return result
+            with self._transferring(endpoint, "refer") as transfer:
+                result = await self._refer(endpoint, timeout)
+                if result is not None:
+                    return result
             endpoint = self._through_own_endpoint(endpoint)
         context = context or self._leg.channel.dialplan.context
         target = endpoint_of(endpoint, trunk=self._shared.trunk, context=context)
-        await self.answer()
-        await self.unhold()
-        self._state = CallState.TRANSFERRING
-        leg: Leg | None = None
-        connected = False
-        try:
-            async with self._waiting_tone():
-                leg = await dial(
-                    self._shared.ari,
-                    self._shared.switchboard,
-                    target,
-                    caller_id=caller_id or self.caller_id or self._shared.trunk.shown_of(endpoint),
-                    timeout=timeout,
-                    variables=variables,
-                    give_up=self._leg.ended,
-                )
-            result = await self._connect(leg, endpoint)
-            connected = True
-            return result
-        except OriginateError as error:
-            return TransferResult(reason_of(error), "bridge", endpoint, error.cause, str(error))
-        except CallEndedError as error:
-            reason: TransferReason = "hangup" if self._leg.is_over else "no_answer"
-            return TransferResult(reason, "bridge", endpoint, detail=str(error))
-        finally:
-            self._settle()
-            if not connected:
-                if leg is not None:
-                    self._drop(leg)
-                await self._back()
+        with self._transferring(endpoint, "bridge") as transfer:
+            await self.answer()
+            await self.unhold()
+            self._state = CallState.TRANSFERRING
+            try:
+                caller_id = caller_id or self.caller_id or self._shared.trunk.shown_of(endpoint)
+                async with self._waiting_tone():
+                    leg = await self._call_out(transfer, target, caller_id, timeout, variables)
+                return await self._connect(transfer, leg)
+            except OriginateError as error:
+                return TransferResult(reason_of(error), "bridge", endpoint, error.cause, str(error))
+            except CallEndedError as error:
+                reason: TransferReason = "hangup" if self._leg.is_over else "no_answer"
+                return TransferResult(reason, "bridge", endpoint, detail=str(error))
+            finally:
+                self._settle()
+                if transfer.state != "connected":
+                    transfer.give_up()
+                    await self._back()
+
+    async def _call_out(
+        self,
+        transfer: Transfer,
+        target: str,
+        caller_id: str,
+        timeout: float,
+        variables: Mapping[str, str] | None,
+    ) -> Leg:
+        """The leg of who has answered; it is the transfer's."""
+        leg = await dial(
+            self._shared.ari,
+            self._shared.switchboard,
+            target,
+            caller_id=caller_id,
+            timeout=timeout,
+            variables=variables,
+            give_up=self._leg.ended,
+        )
+        transfer.adopt(leg, lambda: self._drop(leg))
+        return leg
 
     def _through_own_endpoint(self, address: str) -> str:
         """A SIP address as Asterisk itself calls it: by way of the endpoint that this call came by."""
@@ -186,12 +200,18 @@ class Handover(Refer):
             checked("metadata: the name", name, (str,), "text")
         if not queue.replace("-", "").replace("_", "").isalnum():
             raise ConfigurationError(f"queue {queue!r}: letters, digits, '-' and '_' only")
-        await self.answer()
-        await self.unhold()
-        channels = self._shared.ari.channels
         variables = {**{k: str(v) for k, v in (metadata or {}).items()}, "VOXTRA_APP": self._shared.app_name}
         if timeout:
             variables["VOXTRA_QUEUE_TIMEOUT"] = str(max(1, round(timeout)))
+        with self._transferring(queue, "queue") as transfer:
+            await self.answer()
+            await self.unhold()
+            return await self._queue(transfer, queue, variables, context)
+
+    async def _queue(
+        self, transfer: Transfer, queue: str, variables: Mapping[str, str], context: str
+    ) -> TransferResult:
+        channels = self._shared.ari.channels
         for name, value in variables.items():
             await self._leg.do(
                 lambda name=name, value=value: channels.set_channel_var(  # type: ignore[misc]
@@ -209,6 +229,9 @@ class Handover(Refer):
         finally:
             self._settle()
         if away.connected.done() and not away.returned.done():
+            transfer.move("connected")
+            for end in (away.returned, self._leg.ended):
+                end.add_done_callback(lambda _: transfer.move("over"))
             self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": queue, "method": "queue"}))
             return TransferResult("completed", "queue", queue, detail=away.connected.result())
         if self._leg.is_over:
@@ -261,23 +284,28 @@ class Handover(Refer):
             )
         context = context or self._leg.channel.dialplan.context
         target = endpoint_of(endpoint, trunk=self._shared.trunk, context=context)
-        await self.hold(moh_class)
-        try:
-            result = await self._warm(target, endpoint, brief, accept, timeout, accept_timeout, caller_id)
-        except BaseException:
-            # the first failure is the one to tell
-            with contextlib.suppress(CallEndedError, MediaError, TelephonyError):
-                await self.unhold()
-            raise
-        if not self._leg.is_over:
-            with contextlib.suppress(CallEndedError):
-                await self.unhold()
-        return result
+        caller_id = caller_id or self.caller_id or self._shared.trunk.shown_of(endpoint)
+        with self._transferring(endpoint, "bridge") as transfer:
+            await self.unbridge()
+            await self.hold(moh_class)
+            try:
+                result = await self._warm(transfer, target, brief, accept, timeout, accept_timeout, caller_id)
+            except BaseException:
+                transfer.give_up()
+                # the first failure is the one to tell
+                with contextlib.suppress(CallEndedError, MediaError, TelephonyError):
+                    await self.unhold()
+                raise
+            transfer.give_up()
+            if not self._leg.is_over:
+                with contextlib.suppress(CallEndedError):
+                    await self.unhold()
+            return result
 
     async def _warm(
         self,
+        transfer: Transfer,
         target: str,
-        endpoint: str,
         brief: Brief | None,
         accept: str | None,
         timeout: float,
@@ -285,37 +313,34 @@ class Handover(Refer):
         caller_id: str,
     ) -> TransferResult:
         """Call, brief, ask and connect; the caller is on hold."""
-        agent: CallSession | None = None
+        endpoint = transfer.target
         try:
             agent = await self._shared.place(
-                target,
-                called_number=endpoint,
-                caller_id=caller_id or self.caller_id or self._shared.trunk.shown_of(endpoint),
-                timeout=timeout,
-                give_up=self._leg.ended,
+                target, called_number=endpoint, caller_id=caller_id, timeout=timeout, give_up=self._leg.ended
             )
+            transfer.adopt(agent._leg, lambda: _hang_up(agent))
+            transfer.move("asking")
             if not await self._live.until_end(_accepted(agent, brief, accept, accept_timeout)):
                 reason: TransferReason = "declined" if agent.is_active else "no_answer"
-                await agent.hangup()
                 return TransferResult(reason, "bridge", endpoint)
+            transfer.move("connecting")
             await self.unhold()
             await self.bridge_with(agent)
             if self._live.room is None:  # over again already
                 raise CallEndedError(f"call {agent.id} is over")
-            self._tie_to(agent._leg, self._live.room)
+            self._tie_to(transfer, agent._leg, self._live.room)
             self._emit(VoxtraEvent(type=EventType.CALL_TRANSFERRED, data={"to": endpoint, "method": "warm"}))
             return TransferResult("completed", "bridge", endpoint)
         except OriginateError as error:
             return TransferResult(reason_of(error), "bridge", endpoint, error.cause, str(error))
         except CallEndedError:
-            if agent is not None:
-                await agent.hangup()
             return TransferResult("hangup" if self._leg.is_over else "no_answer", "bridge", endpoint)
-        except BaseException:
-            if agent is not None:  # nobody else knows of it
-                switchboard = self._shared.switchboard
-                switchboard.chore(switchboard.gone(agent._live.hangup("normal")))
-            raise
+
+
+def _hang_up(agent: CallSession) -> None:
+    """Of whom nobody else knows."""
+    switchboard = agent._shared.switchboard
+    switchboard.chore(switchboard.gone(agent._live.hangup("normal")))
 
 
 async def _accepted(

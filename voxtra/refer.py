@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from voxtra.ari.events import ChannelTransfer
 from voxtra.calls.dial import dial, endpoint_of
 from voxtra.calls.leg import first_of
-from voxtra.calls.transfer import TransferResult, reason_of
+from voxtra.calls.transfer import Transfer, TransferReason, TransferResult, reason_of
 from voxtra.company import Company
 from voxtra.errors import (
     ARIConflictError,
@@ -23,6 +23,7 @@ from voxtra.errors import (
     CallEndedError,
     ConfigurationError,
     OriginateError,
+    SessionError,
 )
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.types import CallDirection, CallState
@@ -183,14 +184,24 @@ class Refer(Company):
 
     async def _connect_elsewhere(
         self, target: str, instead_of: Refer, tell: Callable[[], Awaitable[object]]
-    ) -> TransferResult:
+    ) -> None:
         """This call leaves the bridge it shares with ``instead_of`` for ``target``, if that answers.
 
         ``tell`` is awaited in between: whom nobody is with any more may be hung up.
         """
+        context = self._leg.channel.dialplan.context or instead_of._leg.channel.dialplan.context
         try:
-            context = self._leg.channel.dialplan.context or instead_of._leg.channel.dialplan.context
             endpoint = endpoint_of(target, trunk=self._shared.trunk, context=context)
+            with self._transferring(target, "bridge") as transfer:
+                transfer.result = await self._dial_and_connect(transfer, endpoint, tell)
+        except (ConfigurationError, SessionError) as error:
+            log.warning("%s: its far end wants a transfer: %s", instead_of.id, error)
+
+    async def _dial_and_connect(
+        self, transfer: Transfer, endpoint: str, then: Callable[[], Awaitable[object]]
+    ) -> TransferResult:
+        target = transfer.target
+        try:
             leg = await dial(
                 self._shared.ari,
                 self._shared.switchboard,
@@ -199,11 +210,12 @@ class Refer(Company):
                 timeout=RING_S,
                 give_up=self._leg.ended,
             )
-            return await self._connect(leg, target, tell)
+            return await self._connect(transfer, leg, then)
         except OriginateError as error:
             return TransferResult(reason_of(error), "bridge", target, error.cause, str(error))
-        except (CallEndedError, ConfigurationError) as error:
-            return TransferResult("failed", "bridge", target, detail=str(error))
+        except CallEndedError as error:
+            reason: TransferReason = "hangup" if self._leg.is_over else "no_answer"
+            return TransferResult(reason, "bridge", target, detail=str(error))
 
     async def _take_over(
         self, other: CallSession, channel_id: str, tell: Callable[[], Awaitable[object]]
