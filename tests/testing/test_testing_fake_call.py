@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -243,6 +244,33 @@ def test_what_fails_in_the_handler_fails_the_test_with_the_call_so_far() -> None
     assert "agent: Now it comes." in "".join(caught.value.__notes__)
     result = run_call(handler, check=False)
     assert [type(error) for error in result.errors] == [KeyError]
+
+
+@pytest.mark.parametrize("how", ["disable", "root level", "own level", "disabled", "alone"])
+def test_a_failure_is_one_also_where_logging_is_silenced(how: str) -> None:
+    async def handler(call: CallSession) -> None:
+        raise KeyError("flaw")
+
+    log, root = logging.getLogger("voxtra.call"), logging.getLogger()
+    before = log.level, root.level, log.disabled, log.propagate
+    try:
+        if how == "disable":
+            logging.disable(logging.CRITICAL)
+        elif how == "alone":
+            log.propagate = False
+        elif how == "disabled":
+            log.disabled = True
+        else:
+            (log if how == "own level" else root).setLevel(logging.CRITICAL + 1)
+        silenced = log.level, root.level, log.disabled, log.propagate, logging.root.manager.disable
+        with pytest.raises(KeyError, match="flaw"):
+            run_call(handler)
+        assert (log.level, root.level, log.disabled, log.propagate, logging.root.manager.disable) == silenced
+    finally:
+        logging.disable(logging.NOTSET)
+        log.setLevel(before[0])
+        root.setLevel(before[1])
+        log.disabled, log.propagate = before[2:]
 
 
 def test_the_caller_hangs_up_in_the_middle() -> None:

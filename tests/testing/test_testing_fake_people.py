@@ -206,6 +206,35 @@ def test_two_callers_are_bridged() -> None:
     assert run_virtual(main())[0] == "caller"
 
 
+@pytest.mark.parametrize("whisper", [False, True])
+def test_somebody_listens_in_and_whispers(whisper: bool) -> None:
+    app = talking_app()
+
+    @app.default()
+    async def handler(call: CallSession) -> None:
+        await call.answer()
+        boss = await app.originate("PJSIP/boss")
+        await boss.listen_in(call, whisper=whisper)
+        await call.listen(timeout=20)
+        await call.say("The agent answers.")
+        await asyncio.sleep(15)
+
+    async def boss(call: FakeCall) -> None:
+        await call.hears("A question")
+        await call.hears("The agent answers")
+        await call.silence(1)
+        await call.says("Offer a discount")
+
+    async def caller(call: FakeCall) -> None:
+        await call.silence(5)
+        await call.says("A question")
+        await call.hears("The agent answers")
+        await call.silence(8)
+        assert ("Offer a discount" in call.heard) is whisper
+
+    run_call(app, caller, endpoints={"PJSIP/boss": boss})
+
+
 def test_many_calls_at_once_do_not_mix() -> None:
     app = talking_app()
 

@@ -74,6 +74,10 @@ class FakeChannel:
     bridge: FakeBridge | None = None
     gone: bool = False
     spied: FakeChannel | None = None
+    spy: str = "none"
+    """``in``: its bridge hears the far end spied on, ``out``: what that hears, ``both``."""
+    whisper: str = "none"
+    """Of a channel that spies: ``out`` where what it is told goes to the far end spied on."""
     endpoint: FakeEndpoint | None = None
     """What a channel that the app made rings at."""
     caller_id: str = ""
@@ -289,17 +293,18 @@ class FakeAsterisk:
     def sound(self, channel: FakeChannel, pcm: bytes) -> None:
         """20 ms from a channel's far end (or the app's line) go to all others in its bridge."""
         self._detect_talk(channel, pcm)
-        spies = [c for c in self.channels.values() if c.spied is channel]
-        others = channel.bridge.channels if channel.bridge is not None and not channel.muted else []
-        for spy in spies:
-            others = [*others, *(spy.bridge.channels if spy.bridge is not None else [])]
-        for other in others:
-            if other is channel or other in spies:
-                continue
-            if other.line is not None:
-                other.line.receive(pcm)
-            if other.handset is not None:
-                other.handset.hear(pcm)
+        if not channel.muted:
+            for other in _company_of(channel):
+                _receive(other, pcm)
+                self._overhear(other, "out", pcm)
+        self._overhear(channel, "in", pcm)
+
+    def _overhear(self, channel: FakeChannel, way: str, pcm: bytes) -> None:
+        """What a channel's far end says (``in``) or hears (``out``), for those who spy on it."""
+        for spy in self.channels.values():
+            if spy.spied is channel and spy.spy in (way, "both"):
+                for listener in _company_of(spy):
+                    _receive(listener, pcm)
 
     def _detect_talk(self, channel: FakeChannel, pcm: bytes) -> None:
         """TALK_DETECT, as far as the begin of talk."""
@@ -355,3 +360,18 @@ class FakeAsterisk:
             "channels": [channel.id for channel in bridge.channels],
             "creationtime": NOW,
         }
+
+
+def _company_of(channel: FakeChannel) -> list[FakeChannel]:
+    """The others in its bridge."""
+    return [c for c in channel.bridge.channels if c is not channel] if channel.bridge is not None else []
+
+
+def _receive(channel: FakeChannel, pcm: bytes) -> None:
+    """Whoever is at the channel's other end hears it; of one that whispers, the far end it spies on."""
+    if channel.line is not None:
+        channel.line.receive(pcm)
+    if channel.handset is not None:
+        channel.handset.hear(pcm)
+    if channel.whisper == "out" and channel.spied is not None and channel.spied.handset is not None:
+        channel.spied.handset.hear(pcm)

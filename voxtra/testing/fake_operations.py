@@ -196,7 +196,9 @@ def _snoop(asterisk: FakeAsterisk, ask: Ask) -> Answer:
     spied = ask.channel(asterisk)
     wanted = ask.ids[1] if len(ask.ids) > 1 else f"fake-{secrets.token_hex(6)}"
     spy = FakeChannel(wanted, asterisk.new_name(f"Snoop/{spied.id}"), state="Up", subscribed=True)
-    spy.spied = spied if ask.get("spy", "none") != "none" else None
+    spy.spied, spy.spy, spy.whisper = spied, ask.get("spy", "none"), ask.get("whisper", "none")
+    if spy.whisper not in ("none", "out"):
+        raise FakeCallError(f"snoop whisper={spy.whisper!r}: the fake Asterisk whispers to the far end only")
     asterisk.add(spy)
     asterisk.enter_stasis(spy)
     return asterisk.describe(spy)
