@@ -76,7 +76,7 @@ class Sounds:
     async def play_file(
         self, filename: str | Sequence[str], lang: str = "", *, interrupt_by: InterruptBy = ""
     ) -> PlayResult:
-        """Let Asterisk play a prompt, and wait until it was heard.
+        """Let Asterisk play a prompt, and wait until it was heard. A tone has no end of its own.
 
         Args:
             filename: ``hello-world``, ``sound:hello-world``, ``digits:123``, ``number:42``, ``tone:ring``,
