@@ -4,6 +4,9 @@ import asyncio
 import gc
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import aiohttp
 import pytest
@@ -114,6 +117,31 @@ async def test_a_second_signal_waits_for_no_call(aris: dict[str, FakeAri]) -> No
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(serving, 5)
     assert aris["one"].asked_for("channels.continue_in_dialplan") == [{"channel_id": "caller"}]
+
+
+def test_a_second_signal_ends_a_process_whose_loop_is_blocked() -> None:
+    program = """
+import asyncio, os, time
+from voxtra import serving
+serving.FORCE_S = 0.2
+
+async def main():
+    with serving.StopRequest(hard=True):
+        print("ready", flush=True)
+        time.sleep(60)
+
+serving.run_loop(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            for _ in range(2):
+                process.send_signal(signal.SIGTERM)
+                time.sleep(0.3)
+            assert process.wait(30) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
 
 
 async def test_names_must_differ(aris: dict[str, FakeAri]) -> None:

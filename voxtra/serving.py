@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, Self, TypeVar, cast
 
@@ -52,7 +53,7 @@ class StopRequest:
     A context manager for the main thread; elsewhere signals are not heard.
 
     Args:
-        hard: whether a stop that was forced and still hangs ends the process.
+        hard: whether a stop that was forced and still hangs ends the process, also while the loop is blocked.
 
     Attributes:
         by: the first signal, None when there was none.
@@ -66,6 +67,8 @@ class StopRequest:
         self._forced = asyncio.Event()
         self._hard = hard
         self._victim: asyncio.Task[Any] | None = None
+        self._heard = 0
+        self._last_resort: threading.Timer | None = None
         self.by: signal.Signals | None = None
         self.last_deed: Callable[[], None] = lambda: None
 
@@ -73,12 +76,16 @@ class StopRequest:
         for number in self._signals:
             with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):  # not the main thread
                 self._loop.add_signal_handler(number, self._on_signal, number)
+                if self._hard:  # beside the loop, which may be blocked and never come to its own handler
+                    signal.signal(number, self._count)
         return self
 
     def __exit__(self, *exc: object) -> None:
         for number in self._signals:
             with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):
                 self._loop.remove_signal_handler(number)
+        if self._last_resort is not None:
+            self._last_resort.cancel()
 
     @property
     def asked(self) -> bool:
@@ -115,8 +122,13 @@ class StopRequest:
             return
         log.warning("%s again: stopping at once", signal.Signals(number).name)
         self.force()
-        if self._hard:  # whatever still hangs then (a thread, a model) must not keep the process
-            self._loop.call_later(2 * FORCE_S, self._leave, 128 + number)
+
+    def _count(self, number: int, frame: object) -> None:
+        self._heard += 1
+        if self._heard == 2:  # whatever still hangs then (a thread, a model) must not keep the process
+            self._last_resort = threading.Timer(2 * FORCE_S, self._leave, (128 + number,))
+            self._last_resort.daemon = True
+            self._last_resort.start()
 
     def _leave(self, code: int) -> None:
         try:
