@@ -11,6 +11,7 @@ from fake_calls import breathe
 from office import Office, until
 
 from voxtra import CallSession, CallState
+from voxtra.ari import ChannelHangupRequest
 from voxtra.ari.events import ChannelHold, ChannelUnhold, ChannelVarset
 from voxtra.ari.models import Variable
 from voxtra.errors import ARINotFoundError, ARINotInStasisError, ARIServerError, CallEndedError, SessionError
@@ -317,3 +318,53 @@ async def test_what_nobody_hears_is_not_waited_for_at_the_hang_up(monkeypatch: P
             await call.hangup()
         world.ari.hang_up("other")
         await world.over()
+
+
+async def test_a_callback_that_comes_after_the_end_is_called_all_the_same(monkeypatch: Patch) -> None:
+    """The far end hung up while the handler looked something up: what it begins then is cleared up, too."""
+    ended: list[str] = []
+
+    async def handler(call: CallSession) -> None:
+        @call.on_hangup
+        async def first() -> None:
+            ended.append("first")
+
+        await until(lambda: "call.ended" in world.types() and ended)
+
+        @call.on_hangup
+        async def late() -> None:
+            await asyncio.sleep(0.01)
+            ended.append("late")
+
+    async with running(monkeypatch, handler) as world:
+        world.call()
+        await breathe()
+        world.ari.hang_up("caller")
+        await world.over()
+        await until(lambda: len(ended) == 2)
+        await asyncio.sleep(0.02)
+    assert ended == ["first", "late"]
+
+
+async def test_a_stop_by_force_while_the_cause_is_waited_for(monkeypatch: Patch) -> None:
+    ended: list[str] = []
+
+    async def handler(call: CallSession) -> None:
+        @call.on_hangup
+        async def note() -> None:
+            ended.append("on_hangup")
+
+        await waits(call)
+
+    monkeypatch.setattr("voxtra.calls.leg.CAUSE_WAIT_S", 0.1)
+    async with running(monkeypatch, handler) as world:
+        call = world.call()
+        await call.answer()
+        world.ari.tell(ChannelHangupRequest(channel=world.ari.channels_there["caller"]))
+        await breathe(5)
+        (task,) = world.app._exchange._running
+        task.cancel()
+        await world.over()
+        del world.ari.channels_there["caller"]
+    assert ended == ["on_hangup"]
+    assert world.types().count("call.ended") == 1

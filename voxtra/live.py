@@ -615,8 +615,8 @@ class LiveCall:
 
     async def _tell_end(self) -> None:
         if not self._told:
-            self._told = True
             await self.leg.cause_known()
+            self._told = True
             await self._on_end()
 
     async def stop(self) -> None:

@@ -109,6 +109,7 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
         self._observers: tuple[Callable[[VoxtraEvent], None], ...] = ()
         self._on_transfer: Callable[[str], Awaitable[Any]] | None = None
         self._on_hangup: list[Callable[[], Awaitable[Any]]] = []
+        self._hung_up = False  # all of them were called
         self._on_dtmf: list[Callable[[str], Awaitable[Any]]] = []
         self._conversation: Conversation | None = None
         self._listeners = 0
@@ -409,8 +410,14 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
     # ---- callbacks
 
     def on_hangup(self, callback: C) -> C:
-        """Decorator: ``callback()`` is awaited once when the call has ended, whoever ended it, in order."""
-        self._on_hangup.append(callback)
+        """Decorator: ``callback()`` is awaited once when the call has ended, whoever ended it, in order.
+
+        Of a call that has ended before, it is begun at once.
+        """
+        if self._hung_up:
+            self._shared.switchboard.chore(self._live.guard(_call(callback), "on_hangup"))
+        else:
+            self._on_hangup.append(callback)
         return callback
 
     def on_dtmf(self, callback: C) -> C:
@@ -558,6 +565,7 @@ class CallSession(Sounds, Handover, Bridging, Recorded):
         await self._record_end()
         for callback in self._on_hangup:
             await self._live.guard(_call(callback), "on_hangup")
+        self._hung_up = True
 
     async def _record_end(self) -> None:
         try:
