@@ -419,6 +419,8 @@ async def test_a_sound_longer_than_the_line_takes(monkeypatch: Patch) -> None:
         lambda call: call.transfer_to(200),
         lambda call: call.transfer_warm(None),
         lambda call: call.send_dtmf(1234),
+        lambda call: call.send_dtmf("1", duration_ms="100"),
+        lambda call: call.send_dtmf("1", between_ms=None),
         lambda call: call.play_file(5),
         lambda call: call.play_file(["hello", 5]),
         lambda call: call.play_url(None),

@@ -364,6 +364,8 @@ class Sounds:
         keys = dtmf.upper().replace(",", "W")
         if not keys or not re.fullmatch(r"[0-9A-D*#W]+", keys):
             raise ConfigurationError(f"send_dtmf({dtmf!r}): keys are 0-9 * # A-D, and w for a pause")
+        for name, value in (("duration_ms", duration_ms), ("between_ms", between_ms)):
+            checked(name, value, (int,), "ms, 40 to 5000")
         if not 40 <= duration_ms <= 5000 or not 40 <= between_ms <= 5000:
             raise ConfigurationError(f"duration_ms={duration_ms}, between_ms={between_ms}: 40 to 5000")
         await self._ready()

@@ -211,6 +211,30 @@ async def test_too_large_and_too_slow(
         await sounds.fetch(f"{site.url}/slow.wav", 8000)
 
 
+async def test_a_slow_server_holds_up_its_own_sounds_alone(
+    site: Site, sounds: SoundFetcher, tmp_path: Any
+) -> None:
+    release = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await release.wait()
+        return web.Response(body=wav(tmp_path))
+
+    site.answers["/slow.wav"] = slow
+    site.gives("/a.wav", wav(tmp_path))
+    other = site.url.replace("127.0.0.1", "localhost")
+    waiting = [asyncio.ensure_future(sounds.fetch(f"{site.url}/slow.wav", 8000)) for _ in range(30)]
+    try:
+        async with asyncio.timeout(3):
+            while len(site.asked) < fetching.PER_HOST:
+                await asyncio.sleep(0.01)
+            assert await sounds.fetch(f"{other}/a.wav", 8000) == PCM
+        assert len(site.asked) == fetching.PER_HOST + 1, "nor is a server overrun"
+    finally:
+        release.set()
+    assert await asyncio.gather(*waiting) == [PCM] * 30
+
+
 async def test_an_error_does_not_tell_the_password_nor_the_signature(
     site: Site, sounds: SoundFetcher
 ) -> None:

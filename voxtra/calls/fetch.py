@@ -29,6 +29,8 @@ RATE_STEP = 25
 """Rates are taken as multiples of this, as all usual ones are: a filter for 44,101 Hz would take 10 MB."""
 FETCH_S = 15.0
 """How long a fetch may take in all."""
+PER_HOST = 20
+"""Connections to one server. There is no bound for all: a slow one would hold up the others' sounds."""
 MAX_REDIRECTS = 3
 _VALIDATORS = (("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since"))
 
@@ -145,7 +147,7 @@ class SoundFetcher:
         if self._session is None:
             resolver: Any = None if self._private else PublicOnly()
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=resolver, limit=20),
+                connector=aiohttp.TCPConnector(resolver=resolver, limit=0, limit_per_host=PER_HOST),
                 cookie_jar=aiohttp.DummyCookieJar(),  # one call's server tells nothing to another's
                 headers={"Accept-Encoding": "identity"},
                 auto_decompress=False,
