@@ -670,6 +670,27 @@ async def test_what_a_handler_is_told(monkeypatch: Patch) -> None:
     assert seen == [("100", "4711", "PJSIP/caller", ["one", "two"])]
 
 
+async def test_metadata_of_a_route_is_each_calls_own(monkeypatch: Patch) -> None:
+    async with running(monkeypatch) as world:
+        shared = object()
+        seen: list[Any] = []
+
+        @world.app.route(metadata={"notes": [], "of": {"caller": []}, "shared": shared})
+        async def handler(call: CallSession) -> None:
+            call.metadata["notes"].append(call.id)
+            call.metadata["of"]["caller"].append(call.id)
+            seen.append(call.metadata)
+
+        for name in ("one", "two"):
+            world.call(name)
+            await world.over()
+        assert [(each["notes"], each["of"]) for each in seen] == [
+            (["one"], {"caller": ["one"]}),
+            (["two"], {"caller": ["two"]}),
+        ]
+        assert all(each["shared"] is shared for each in seen)
+
+
 async def test_one_call_that_fails_is_its_own(monkeypatch: Patch) -> None:
     async def handler(call: CallSession) -> None:
         await call.answer()

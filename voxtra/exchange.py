@@ -257,7 +257,7 @@ class Exchange:
             log.warning("call %s: %s", session.id, error)
             await session.hangup("unallocated")
             return
-        session.metadata.update(found.metadata)
+        session.metadata.update({name: _own(value) for name, value in found.metadata.items()})
         log.info(
             "call from %s to %s: %s", session.caller_id or "?", session.called_number, found.name,
             extra={"call_id": session.id},
@@ -339,6 +339,15 @@ class Exchange:
                     shared.switchboard.chore(shared.switchboard.gone(leg.hangup()))
                 raise
         return session
+
+
+def _own(value: Any) -> Any:
+    """A route's metadata for one call: what the handler adds to its lists and dicts is no other call's."""
+    if type(value) is dict:
+        return {name: _own(each) for name, each in value.items()}
+    if type(value) in (list, set):
+        return type(value)(map(_own, value))
+    return value
 
 
 def _goto(place: str) -> dict[str, Any]:
