@@ -23,10 +23,11 @@ async def conference(call: CallSession) -> None:
         if len(room) == 1:
             await room[0].hold()
 
+    there = [other for other in room if other.is_active]  # somebody may be leaving just now
     room.append(call)
-    if len(room) == 1:
-        await call.hold()
+    if there:
+        await there[0].unhold()
+        await call.bridge_with(there[0])  # the first two make a bridge, the others join it
     else:
-        await room[0].unhold()
-        await call.bridge_with(room[0])  # the first two make a bridge, the others join it
+        await call.hold()
     await call.listen_dtmf(timeout=None)  # until a key is pressed, or the hang-up
