@@ -33,6 +33,7 @@ Patch = pytest.MonkeyPatch
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: Patch) -> None:
     monkeypatch.setattr("voxtra.exchange.FORCE_S", 0.3)
+    monkeypatch.setattr("voxtra.calls.leg.CAUSE_WAIT_S", 0.1)  # shorter than that, as in earnest
     monkeypatch.setattr("voxtra.live.HANDLER_GRACE_S", 0.05)
     monkeypatch.setattr("voxtra.live.STOP_GRACE_S", 0.02)
     for name in list(os.environ):
