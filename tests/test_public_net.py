@@ -1,10 +1,15 @@
 """Addresses that others may choose lead to the public internet, however they are spelt."""
 
+import asyncio
+import socket
+import threading
+
 import aiohttp
 import pytest
 from aiohttp import web
 
-from voxtra._public_net import PublicOnly, check_address, check_url
+from voxtra._public_net import LOOKUPS, PublicOnly, check_address, check_url
+from voxtra.calls.fetch import SoundFetcher
 from voxtra.errors import ConfigurationError
 
 SPELLINGS = (
@@ -44,7 +49,18 @@ async def _asked_guarded(client: aiohttp.ClientSession, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://x/", "http://", "x", "http://[::1", "http://x:99999/", f"http://{'a' * 300}é/"]
+    "url",
+    [
+        "ftp://x/",
+        "http://",
+        "x",
+        "http://[::1",
+        "http://x:99999/",
+        f"http://{'a' * 300}é/",
+        "http://a..b/",
+        f"http://{'a' * 64}.example/",
+        "http://.example/",
+    ],
 )
 def test_what_is_no_url_is_said_to_be_none(url):
     with pytest.raises(ConfigurationError, match="no http or https URL"):
@@ -76,3 +92,54 @@ def test_addresses_that_lead_inside_are_refused_whatever_stands_around_them(addr
 )
 def test_a_public_address_in_another_is_public(address):
     check_address("there", address)
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_other_thread(monkeypatch):
+    """A look-up takes its thread for half a minute, and the default pool has six on two cores."""
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(20) and [])
+    resolver = PublicOnly()
+    waiting = [asyncio.ensure_future(resolver.resolve(f"{number}.example")) for number in range(50)]
+    try:
+        async with asyncio.timeout(3):
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(lambda: None)
+        names = [thread.name for thread in threading.enumerate() if thread.name.startswith("voxtra-names")]
+        assert 0 < len(names) <= LOOKUPS
+    finally:
+        release.set()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await resolver.close()
+
+
+async def test_what_a_look_up_gives(monkeypatch):
+    def lookup(host, port, family=0, kind=0, proto=0, flags=0):
+        assert (port, kind) == (443, socket.SOCK_STREAM)
+        return [
+            (socket.AF_INET6, kind, 6, "", ("2606:4700::1111", port, 0, 0)),
+            (socket.AF_INET, kind, 6, "", (addresses[host], port)),
+        ]
+
+    addresses = {"good.example": "1.1.1.1", "bad.example": "10.0.0.1"}
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    resolver = PublicOnly()
+    found = await resolver.resolve("good.example", 443, socket.AF_UNSPEC)
+    assert [(each["host"], each["port"], each["family"]) for each in found] == [
+        ("2606:4700::1111", 443, socket.AF_INET6),
+        ("1.1.1.1", 443, socket.AF_INET),
+    ]
+    with pytest.raises(ConfigurationError, match="public internet"):
+        await resolver.resolve("bad.example", 443, socket.AF_UNSPEC)
+    await resolver.close()
+
+
+async def test_no_thread_stays_when_sounds_are_done_with():
+    sounds = SoundFetcher()
+    with pytest.raises(ConfigurationError, match="public internet"):
+        await sounds.fetch("http://localhost/a.wav", 8000)
+    mine = [thread for thread in threading.enumerate() if thread.name.startswith("voxtra-names")]
+    assert mine
+    await sounds.close()
+    for thread in mine:
+        thread.join(3)
+    assert not any(thread.is_alive() for thread in mine)

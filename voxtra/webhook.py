@@ -138,6 +138,7 @@ class BackendWebhook:
         self._numbers: dict[str, int] = {}
         self.sent = 0
         self.lost = 0
+        self._resolver: PublicOnly | None = None
 
     async def start(self) -> None:
         """Begin to deliver, first what an earlier process left in the spool. Idempotent.
@@ -155,9 +156,9 @@ class BackendWebhook:
         except BaseException:
             await self._spool.close()
             raise
-        resolver: Any = None if config.private_urls else PublicOnly(_ALLOWED_BY)
+        self._resolver = None if config.private_urls else PublicOnly(_ALLOWED_BY)
         self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=resolver, limit=config.parallel),
+            connector=aiohttp.TCPConnector(resolver=self._resolver, limit=config.parallel),
             timeout=aiohttp.ClientTimeout(total=config.timeout),
             trust_env=False,
         )
@@ -227,6 +228,9 @@ class BackendWebhook:
         if self._client is not None:
             await self._client.close()
             self._client = None
+        if self._resolver is not None:
+            await self._resolver.close()
+            self._resolver = None
 
     def _left_spool(self, folder: str | PathLike[str]) -> Spool:
         return Spool(folder, processes=self._spool_processes, max_entries=self.config.max_waiting)

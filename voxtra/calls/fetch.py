@@ -55,6 +55,7 @@ class SoundFetcher:
     def __init__(self, *, private: bool = False) -> None:
         self._private = private
         self._session: aiohttp.ClientSession | None = None
+        self._resolver: PublicOnly | None = None
         self._cache: OrderedDict[str, _Kept] = OrderedDict()
         self._size = 0
         self._decoding = asyncio.Semaphore(DECODING)
@@ -145,9 +146,9 @@ class SoundFetcher:
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
-            resolver: Any = None if self._private else PublicOnly()
+            self._resolver = None if self._private else PublicOnly()
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=resolver, limit=0, limit_per_host=PER_HOST),
+                connector=aiohttp.TCPConnector(resolver=self._resolver, limit=0, limit_per_host=PER_HOST),
                 cookie_jar=aiohttp.DummyCookieJar(),  # one call's server tells nothing to another's
                 headers={"Accept-Encoding": "identity"},
                 auto_decompress=False,
@@ -160,6 +161,9 @@ class SoundFetcher:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        if self._resolver is not None:
+            await self._resolver.close()
+            self._resolver = None
 
 
 def _shown(url: str) -> str:
