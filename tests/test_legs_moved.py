@@ -14,6 +14,7 @@ from voxtra import CallSession
 from voxtra.ari import StasisEnd
 from voxtra.ari.events import ChannelVarset
 from voxtra.errors import ARIServerError, SessionError
+from voxtra.testing.fake_speech import FakeTTS
 
 Patch = pytest.MonkeyPatch
 REFUSED = ARIServerError("POST", "/there", 500, "Allocation failed")
@@ -27,6 +28,7 @@ def quick(monkeypatch: Patch) -> None:
     monkeypatch.setattr("voxtra.live.CALLBACK_S", 0.5)
     monkeypatch.setattr("voxtra.session.ASKED_AGAIN_S", 0.002)
     monkeypatch.setattr("voxtra.exchange.FORCE_S", 0.3)
+    monkeypatch.setattr("voxtra.calls.leg.CAUSE_WAIT_S", 0.05)
 
 
 async def two_bridged(world: World) -> tuple[CallSession, CallSession]:
@@ -390,4 +392,105 @@ async def test_a_queue_that_gives_the_call_back_is_over(monkeypatch: Patch) -> N
         await breathe()
         assert call.transfer.state == "over"
         world.ari.hang_up("caller")
+        await world.over()
+
+
+@pytest.mark.parametrize("verb", ["bridge", "hold", "queue"])
+async def test_moved_on_while_it_comes_back(monkeypatch: Patch, verb: str) -> None:
+    """Where Asterisk was asked for first it does first; and who has gone is not taken for being on the line."""
+    async with running(monkeypatch, waits) as world:
+        first, second, third = world.call("first"), world.call("second"), world.call("third")
+        await first.open_line()
+        await third.answer()
+        await first.bridge_with(second)
+        line = world.transport.lines[0]
+        assert line.paused
+        own = first._live.media.bridge_id  # type: ignore[union-attr]
+        gate = world.ari.gates["bridges.add_channel"] = asyncio.Event()
+        world.ari.answers["channels.continue_in_dialplan"] = True
+        world.ari.asked.clear()
+        world.ari.hang_up("second")
+        await until(
+            lambda: {"bridge_id": own, "channel": ["first"]} in world.ari.asked_for("bridges.add_channel")
+        )
+        moving: asyncio.Future[Any] = asyncio.ensure_future(
+            first.bridge_with(third)
+            if verb == "bridge"
+            else first.hold()
+            if verb == "hold"
+            else first.transfer_to_queue("support")
+        )
+        await breathe(60)
+        del world.ari.gates["bridges.add_channel"]
+        gate.set()
+        await breathe(60)
+        assert line.paused
+        if verb == "bridge":
+            await moving
+            assert [each["bridge_id"] == own for each in world.ari.asked_for("bridges.add_channel")] == [
+                True,
+                False,
+                False,
+            ]
+            world.ari.hang_up("third")
+        elif verb == "hold":
+            await moving
+            await first.unhold()
+            world.ari.hang_up("third")
+        else:
+            world.ari.arrive("first", state="Up", args="queue TIMEOUT")
+            await moving
+            world.ari.hang_up("third")
+        await until(lambda: not line.paused)
+        asked = world.ari.asked_for("bridges.add_channel")
+        assert asked[-1] == {"bridge_id": own, "channel": ["first"]}
+        assert len([each for each in asked if each == asked[-1]]) == 2
+        world.ari.hang_up("first")
+        await world.over()
+
+
+async def test_moved_on_while_it_is_made_ready(monkeypatch: Patch) -> None:
+    """The line is opened beside the handler, which has other plans meanwhile."""
+    async with running(monkeypatch, waits, tts=FakeTTS()) as world:
+        ari, first_room, first_join = world.ari, asyncio.Event(), asyncio.Event()
+        carry_out, seen = ari.carry_out, list[str]()
+
+        async def slowly(name: str, arguments: dict[str, Any]) -> Any:
+            if name == "bridges.create_with_id" and "room" not in seen:
+                seen.append("room")
+                await first_room.wait()
+            elif name == "bridges.add_channel" and arguments["channel"] == ["first"] and "join" not in seen:
+                seen.append("join")
+                await first_join.wait()
+            return await carry_out(name, arguments)
+
+        ari.gates["channels.external_media"] = asyncio.Event()
+        second, first = world.call("second"), world.call("first")
+        for each in (first, second):
+            await each.answer()
+        monkeypatch.setattr(ari, "carry_out", slowly)
+        bridging = asyncio.ensure_future(first.bridge_with(second))
+        await until(lambda: "room" in seen)
+        ari.gates.pop("channels.external_media").set()
+        await until(lambda: "join" in seen)
+        first_room.set()
+        await breathe(60)
+        first_join.set()
+        room = await bridging
+        await breathe(40)
+        media = first._live.media
+        assert media is not None
+        assert media.line.paused
+        asked = ari.asked_for("bridges.add_channel")
+        assert [each["bridge_id"] for each in asked if each["channel"] == ["first"]] == [
+            media.bridge_id,
+            room,
+        ]
+        ari.hang_up("second")
+        await until(lambda: not media.line.paused)
+        assert ari.asked_for("bridges.add_channel")[-1] == {
+            "bridge_id": media.bridge_id,
+            "channel": ["first"],
+        }
+        ari.hang_up("first")
         await world.over()

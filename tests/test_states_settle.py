@@ -27,6 +27,7 @@ def quick(monkeypatch: Patch) -> None:
     monkeypatch.setattr("voxtra.live.STOP_GRACE_S", 0.02)
     monkeypatch.setattr("voxtra.session.ASKED_AGAIN_S", 0.002)
     monkeypatch.setattr("voxtra.exchange.FORCE_S", 0.3)
+    monkeypatch.setattr("voxtra.calls.leg.CAUSE_WAIT_S", 0.05)
 
 
 async def waits(call: CallSession) -> None:

@@ -152,14 +152,16 @@ class Handover(Refer):
     async def _waiting_tone(self) -> Any:
         """The caller hears ringing while somebody is called."""
         channels = self._shared.ari.channels
-        await self._live.depart()
-        if self._live.media is not None:
-            await self._live.media.leave()
-        with contextlib.suppress(CallEndedError):
-            await self._leg.do(lambda: channels.ring(channel_id=self.id))
+        self._live.waiting = True
         try:
+            await self._live.depart()
+            if self._live.media is not None:
+                await self._live.media.leave()
+            with contextlib.suppress(CallEndedError):
+                await self._leg.do(lambda: channels.ring(channel_id=self.id))
             yield
         finally:
+            self._live.waiting = False
             await self._shared.switchboard.gone(channels.ring_stop(channel_id=self.id))
 
     @_noted

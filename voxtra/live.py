@@ -132,6 +132,8 @@ class LiveCall:
         self.seats: tuple[Seat, ...] = ()
         self.on_hold = False
         self.far_hold = False
+        self.waiting = False
+        """It hears ringing, or is told by REFER to call somebody: not to be joined to our line meanwhile."""
         self.private = False
         """Nothing that the caller says is to be written down, nor heard by a recogniser."""
         self.follower: Follower | None = None
@@ -183,7 +185,7 @@ class LiveCall:
                 )
                 self._begin_media(self.media)
                 await self._gather_seats()
-            if self.leg.audible and self.room is None and not self.on_hold and self.leg.away is None:
+            if self.leg.audible and self._is_ours:
                 if not self.media.joined:
                     await self.media.join()
                     self._hears_us(True)
@@ -342,9 +344,9 @@ class LiveCall:
             CallEndedError: the call is gone.
         """
         before = self.room if self.room is not room else None
-        await self.depart()
-        self.room = room
         try:
+            await self.depart()
+            self.room = room
             await room.add(self.leg, lambda: self._left(room))
             await self._gather_seats()
         except BaseException as error:
@@ -372,6 +374,11 @@ class LiveCall:
             )
 
     @property
+    def _is_ours(self) -> bool:
+        """Whether the call is to be on our line."""
+        return self.room is None and not self.on_hold and not self.waiting and self.leg.away is None
+
+    @property
     def is_elsewhere(self) -> bool:
         """Whether the caller hears something else than our line, or we not the caller."""
         return self._prompts > 0 or self.media is None or not self.media.joined
@@ -386,6 +393,9 @@ class LiveCall:
         if self.follower is not None:
             await self.follower.depart()
         self.part()
+        if self.media is not None and not self.leg.is_over:
+            await self.media.parted()
+            self._hears_us(False)
 
     @asynccontextmanager
     async def prompting(self) -> AsyncIterator[None]:
@@ -418,8 +428,8 @@ class LiveCall:
             CallEndedError: the call is gone.
             ARIError: Asterisk refused; the call is where it was.
         """
-        await self.depart()
         try:
+            await self.depart()
             away = await self.leg.excursion(departure)
         except BaseException:
             self.spawn(self.come_back(), "come_back")
@@ -440,7 +450,7 @@ class LiveCall:
         if self.media is not None and not self.media.line.closed.done() and not self.leg.is_over:
             await self.sound()
             await self._gather_seats()
-        if self.room is None and not self.on_hold and self.leg.away is None:
+        if self._is_ours:
             self._hears_us(True)
 
     @contextmanager
@@ -477,17 +487,18 @@ class LiveCall:
 
     async def _begin_hold(self, moh_class: str) -> None:
         channels = self.shared.ari.channels
-        await self.depart()
-        self.on_hold = True
         try:
+            await self.depart()
+            self.on_hold = True
             if self.media is not None:
                 await self.media.leave()
             await self.leg.do(lambda: channels.hold(channel_id=self.leg.id))
             await self.leg.do(lambda: channels.start_moh(channel_id=self.leg.id, moh_class=moh_class or None))
         except BaseException:
-            self.on_hold = False
+            begun, self.on_hold = self.on_hold, False
             if not self.leg.is_over:
-                self.shared.switchboard.chore(self._no_music())
+                if begun:
+                    self.shared.switchboard.chore(self._no_music())
                 with suppress(
                     CallEndedError, MediaError, TelephonyError
                 ):  # the first failure is the one to tell

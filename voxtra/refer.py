@@ -60,6 +60,7 @@ class Refer(Company):
             return None
         channels = self._shared.ari.channels
         self._state = CallState.TRANSFERRING
+        self._live.waiting = True
         try:
             if self._live.media is not None:
                 self._live.part()
@@ -78,6 +79,7 @@ class Refer(Company):
             self._live.spawn(self._back(), "come_back")
             raise
         finally:
+            self._live.waiting = False
             self._settle()
             self._leg.stay()
         if not self._leg.is_over:

@@ -118,10 +118,19 @@ class CallMedia:
     def resumed(self) -> None:
         """Of the line, and of no concern here."""
 
+    async def parted(self) -> None:
+        """As :meth:`part`, once a ``join`` under way is done: Asterisk may carry it out after what comes next."""
+        self.part()
+        async with self._joining:
+            self.part()
+
     async def leave(self) -> None:
         """Take the call out of the bridge, if it is in."""
         self.part()
-        if not self._leg.is_over:
+        async with self._joining:
+            self.part()
+            if self._leg.is_over:
+                return
             try:
                 await self._ari.bridges.remove_channel(bridge_id=self._bridge_id, channel=[self._leg.id])
             except (ARIInvalidError, ARINotFoundError, ARINotInStasisError) as error:
