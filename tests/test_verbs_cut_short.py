@@ -36,7 +36,6 @@ def quick(monkeypatch: Patch) -> None:
     monkeypatch.setattr("voxtra.live.HANDLER_GRACE_S", 0.05)
     monkeypatch.setattr("voxtra.session.ASKED_AGAIN_S", 0.002)
     monkeypatch.setattr("voxtra.exchange.FORCE_S", 0.3)
-    monkeypatch.setattr("voxtra.calls.leg.CAUSE_WAIT_S", 0.1)  # shorter than that, as in earnest
     monkeypatch.setattr("voxtra.calls.leg.CAUSE_WAIT_S", 0.05)
 
 
