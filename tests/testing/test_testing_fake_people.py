@@ -40,12 +40,15 @@ def talking_app() -> VoxtraApp:
     return VoxtraApp(tts=FakeTTS(), stt="local")
 
 
-def test_a_call_that_the_app_places() -> None:
+@pytest.mark.parametrize("early", [False, True])
+def test_a_call_that_the_app_places(early: bool) -> None:
     app = talking_app()
 
     async def main() -> CallSession:
         async with FakeOffice(app, endpoints={"PJSIP/anna": anna}) as office:
-            session = await office.app.originate("PJSIP/anna", caller_id="100", variables={"X": "1"})
+            session = await office.app.originate(
+                "PJSIP/anna", caller_id="Acme <100>", variables={"X": "1"}, early_media=early
+            )
             assert str(await session.listen(timeout=10)) == "Anna speaking"
             await session.say("Hello Anna")
             await asyncio.sleep(1)

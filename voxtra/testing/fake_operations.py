@@ -97,7 +97,8 @@ def _outbound(asterisk: FakeAsterisk, ask: Ask) -> FakeChannel:
     channel.endpoint = endpoint
     channel.number = asked
     channel.variables = {name: str(value) for name, value in (ask.given.get("variables") or {}).items()}
-    shown = ask.get("callerId")  # a number, or "Name" <number>
+    # a number, or "Name" <number>; of a channel that is dialled later, what its From is made of
+    shown = ask.get("callerId") or channel.variables.get("CONNECTEDLINE(all,i)", "")
     channel.caller_id = shown.partition("<")[2].partition(">")[0] or shown
     return asterisk.add(channel)
 
