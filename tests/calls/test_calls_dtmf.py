@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -23,6 +25,17 @@ def test_complete() -> None:
     assert (result.reason, result.terminator) == ("finished", "")
     assert digits.push("3", 103) == "12"
     assert digits.expire().reason == "finished"
+
+
+def test_keys_can_be_copied_with_their_reason() -> None:
+    """They are kept in metadata, which somebody copies, or sends to another process."""
+    digits = Digits("12", "terminator", "#")
+    for copied in (
+        copy.copy(digits),
+        copy.deepcopy({"pin": digits})["pin"],
+        pickle.loads(pickle.dumps(digits)),
+    ):
+        assert (copied, copied.reason, copied.terminator) == ("12", "terminator", "#")
 
 
 @pytest.mark.proves("failure 22")

@@ -32,6 +32,10 @@ class Digits(str):
         digits.terminator = terminator
         return digits
 
+    def __getnewargs__(self) -> tuple[str, DigitsReason, str]:  # type: ignore[override]
+        """What a copy is made of."""
+        return str(self), self.reason, self.terminator
+
 
 Match: TypeAlias = Literal["complete", "open", "incomplete", "invalid"]
 """``open``: it fits, and would still fit with more keys."""
