@@ -79,6 +79,14 @@ def use_env_file(path: Path, known: Iterable[str] = ()) -> None:
             _exported[name] = value
 
 
+def check_environment(known: Iterable[str]) -> None:
+    """Raise ConfigurationError for a variable of this process that is a setting's name misspelt."""
+    names = set(known)
+    for name, value in os.environ.items():
+        if value and (mend := _meant(name, names)):
+            raise ConfigurationError(f"environment: {name} is no setting: did you mean {mend}?")
+
+
 def surroundings(
     env: Mapping[str, str] | None, path: str | os.PathLike[str] | None = None, known: Iterable[str] = ()
 ) -> tuple[Mapping[str, str], dict[str, str]]:

@@ -102,6 +102,18 @@ def test_the_environment_is_named(
     assert "(in environment VOXTRA_ARI_URL)" in says(capsys, "info")
 
 
+@pytest.mark.parametrize("command", ["run vx_cli_app:app", "start", "info", "check"])
+def test_a_misspelt_variable_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("VOXTRA_ARI_PASWORD", "hunter2")
+    monkeypatch.setenv("VOXTRA_OF_MY_OWN", "1")
+    assert run_cli(command.split()) == 2
+    said = "".join(capsys.readouterr())
+    assert "environment: VOXTRA_ARI_PASWORD is no setting: did you mean VOXTRA_ARI_PASSWORD?" in said
+    assert "hunter2" not in said
+
+
 def test_a_missing_extra_is_one_line(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     code = "from voxtra.errors import MissingExtraError\nraise MissingExtraError('local speech', 'local')\n"
     (folder / "vx_cli_extra.py").write_text(code)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from voxtra._env_file import ENV_FILE, secrets_from_file, use_env_file
+from voxtra._env_file import ENV_FILE, check_environment, secrets_from_file, use_env_file
 from voxtra._settings import secret_values
 from voxtra.config import ENVIRONMENT, FILE_NAME, VoxtraConfig
 from voxtra.errors import ConfigurationError
@@ -60,8 +60,9 @@ def load_env_file() -> None:
     """Read ``.env`` of the working directory into the environment, when there is one.
 
     Raises:
-        ConfigurationError: it can't be read, or a line of it is wrong.
+        ConfigurationError: it can't be read, or a line of it is wrong; or a setting is misspelt in the environment.
     """
+    check_environment(ENVIRONMENT)
     if Path(ENV_FILE).is_file():
         use_env_file(Path(ENV_FILE), ENVIRONMENT)
 
