@@ -129,6 +129,14 @@ def test_a_transcript_reads_as_a_string() -> None:
     assert said.lower() == "yes please"
     assert f"{said}!" == str(said) + "!" == "Yes please!"
     assert said.split() == ["Yes", "please"]
+    assert said == "Yes please" != said.text.lower()
+    assert said != "no"
+    assert (said[:3], [*said][-1], len(said)) == ("Yes", "e", 10)
+    assert ("You said " + said, said + "!") == ("You said Yes please", "Yes please!")
+    assert {"Yes please": 1}.get(said) == 1  # type: ignore[call-overload]
+    other = events.UserTranscriptEvent(text="Yes please")
+    assert said == said != other, "two utterances are two, whatever their words"
+    assert events.AgentResponseEvent(text="Yes please") != said
     assert events.UserTranscriptEvent(text="")  # something was said, though no words: it is not None
 
 

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, SupportsIndex
 
 from voxtra.types import AudioChunk
 
@@ -71,7 +71,7 @@ class VoxtraEvent:
 
 
 class _ReadsAsText:
-    """Makes an event with ``text`` usable where a string is: ``"yes" in user``, ``user.lower()``."""
+    """Makes an event with ``text`` usable where a string is: ``user == "yes"``, ``"yes" in user``, ``user.lower()``."""
 
     text: str
 
@@ -89,6 +89,22 @@ class _ReadsAsText:
 
     def __bool__(self) -> bool:
         return True
+
+    def __eq__(self, other: object) -> bool:
+        """Like its words to a string, and to an event like that very event."""
+        return self.text == other if isinstance(other, str) else super().__eq__(other)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __getitem__(self, place: SupportsIndex | slice) -> str:
+        return self.text[place]
+
+    def __add__(self, more: object) -> str:
+        return self.text + str(more) if isinstance(more, str | _ReadsAsText) else NotImplemented
+
+    def __radd__(self, before: object) -> str:
+        return before + self.text if isinstance(before, str) else NotImplemented
 
     def __getattr__(self, name: str) -> Any:
         if name != "text" and not name.startswith("_") and hasattr(str, name):
