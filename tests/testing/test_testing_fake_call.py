@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -600,6 +601,20 @@ def test_arguments_that_make_no_sense() -> None:
         run_call(lambda call: None)
     with pytest.raises(FakeCallError, match="number=100: write it as text"):
         run_call(echo, number=100)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"prompts": {"a": "2"}}, r"prompts\['a'\]='2': seconds"),
+        ({"prompts": 5}, "prompts=5: a dict"),
+        ({"dialplan": {"voxtra-queue": "busy"}}, "a Dialplan"),
+        ({"endpoints": ["PJSIP/anna"]}, "a dict"),
+    ],
+)
+def test_a_world_that_can_not_be(wrong: dict[str, Any], match: str) -> None:
+    with pytest.raises(FakeCallError, match=match):
+        run_call(echo, **wrong)
 
 
 def test_a_model_that_has_nothing_left_to_say() -> None:

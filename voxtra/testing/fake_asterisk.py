@@ -171,6 +171,9 @@ class FakeAsterisk:
         dialplan: Mapping[str, Dialplan] | None = None,
     ) -> None:
         self.app = app
+        _check("prompts", prompts, (int, float, type(None)), "seconds, or None where there is no such file")
+        _check("dialplan", dialplan, (Dialplan,), "a Dialplan")
+        _check("endpoints", endpoints, (object,), "")
         self.dialplan = dict(dialplan or {})
         self.prompts = dict(prompts or {})
         self.endpoints = {name: FakeEndpoint.of(given) for name, given in (endpoints or {}).items()}
@@ -360,6 +363,14 @@ class FakeAsterisk:
             "channels": [channel.id for channel in bridge.channels],
             "creationtime": NOW,
         }
+
+
+def _check(name: str, given: object, kinds: tuple[type, ...], wanted: str) -> None:
+    if given is not None and not isinstance(given, Mapping):
+        raise FakeCallError(f"{name}={given!r}: a dict is wanted")
+    for key, value in (given or {}).items():
+        if not isinstance(value, kinds):
+            raise FakeCallError(f"{name}[{key!r}]={value!r}: {wanted}")
 
 
 def _company_of(channel: FakeChannel) -> list[FakeChannel]:
