@@ -126,7 +126,7 @@ def test_names_in_the_text_exist(page: Path) -> None:
             there = name in ON_INSTANCES or hasattr(CallSession, name) or hasattr(PhoneCall, name)
             assert there or f"call.{name}" in set(EventType) or name in ("wav", "json"), text
         for name in re.findall(r"(?<![\w/.])app\.([a-z_]+)", text):
-            assert hasattr(VoxtraApp, name) or name in ("py", "router", "settings"), text
+            assert hasattr(VoxtraApp, name) or name in ("py", "router", "settings", "middlewares"), text
         if dotted := re.fullmatch(r"voxtra((?:\.\w+)+)", text):
             assert _imports(f"voxtra{dotted[1]}"), text
 
