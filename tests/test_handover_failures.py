@@ -289,7 +289,7 @@ async def test_an_attended_transfer_of_calls_whose_handlers_have_returned(monkey
     async with running(monkeypatch, handler) as world:
         caller, colleague = world.call("caller"), world.call("colleague")
         first, second = world.call("first"), world.call("second")
-        await until(lambda: first.bridge_id and second.bridge_id)
+        await until(lambda: first._other_party() and second._other_party())
         await breathe(40)
         refer(world, first, "", second)
         await until(lambda: len(progress(world)) == 2)
@@ -325,7 +325,7 @@ async def test_the_far_end_is_told_how_its_transfer_went(monkeypatch: Patch, fla
         Office(world)
         world.call("caller")
         first = world.call("first")
-        await until(lambda: first.bridge_id)
+        await until(first._other_party)
         refer(world, first, "2000")
         await until(lambda: "channel_unavailable" in progress(world))
         assert first.bridge_id
@@ -350,7 +350,7 @@ async def test_who_transfers_hangs_up_before_the_target_answers(monkeypatch: Pat
     async with running(monkeypatch, handler) as world:
         office = Office(world)
         caller, first = world.call("caller"), world.call("first")
-        await until(lambda: first.bridge_id)
+        await until(first._other_party)
         refer(world, first, "2000")
         ringing = await office.ringing()
         world.ari.hang_up("first")

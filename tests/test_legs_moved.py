@@ -170,7 +170,7 @@ async def test_a_phone_that_stays_after_its_transfer_is_with_its_handler_again(m
     async with running(monkeypatch, handler) as world:
         office = Office(world)
         second, first = world.call("second"), world.call("first")
-        await until(lambda: first.bridge_id)
+        await until(first._other_party)
         refer(world, first, "2000")
         bob = await office.ringing()
         office.pick_up(bob)
@@ -199,8 +199,7 @@ async def test_a_caller_hands_on_whom_they_were_connected_with(monkeypatch: Patc
         caller = world.call()
         bob = await office.ringing()
         office.pick_up(bob)
-        await until(lambda: caller.bridge_id)
-        await breathe(40)
+        await until(caller._other_party)
         refer(world, caller, "2000")
         carol = await office.ringing(2)
         office.pick_up(carol)
@@ -493,4 +492,74 @@ async def test_moved_on_while_it_is_made_ready(monkeypatch: Patch) -> None:
             "channel": ["first"],
         }
         ari.hang_up("first")
+        await world.over()
+
+
+async def test_who_goes_from_a_transfer_to_something_else_is_not_hung_up_with_it(monkeypatch: Patch) -> None:
+    async with running(monkeypatch, waits) as world:
+        office = Office(world)
+        call, other = world.call(), world.call("other")
+        transfer = asyncio.ensure_future(call.transfer_to("PJSIP/bob"))
+        bob = await office.ringing()
+        office.pick_up(bob)
+        assert await transfer
+        await other.answer()
+
+        def snoop(snoop_id: str, **_: Any) -> None:
+            world.ari.arrive(snoop_id, name="Snoop/1", state="Up")
+
+        world.ari.answers["channels.snoop_channel_with_id"] = snoop
+        bridge = await call.listen_in(other)
+        await until(lambda: bob not in world.ari.channels_there)
+        await breathe(40)
+        assert call.is_active
+        assert call.bridge_id == bridge
+        world.ari.hang_up("other")
+        world.ari.hang_up("caller")
+        for each in [each for each in world.ari.channels_there if each.startswith("vx-snoop")]:
+            world.ari.gone(each)
+        await world.over()
+
+
+async def test_a_transfer_by_a_callback_outlives_the_handler(monkeypatch: Patch) -> None:
+    async def handler(call: CallSession) -> None:
+        @call.on_dtmf
+        async def key(digit: str) -> None:
+            await call.transfer_to("PJSIP/bob")
+
+        await call.answer()
+        await until(lambda: office.rung)
+
+    async with running(monkeypatch, handler) as world:
+        office = Office(world)
+        call = world.call()
+        await breathe()
+        world.ari.press("caller", "0")
+        bob = await office.ringing()
+        await breathe(60)
+        assert call.is_active
+        office.pick_up(bob)
+        await until(lambda: call.bridge_id)
+        world.ari.hang_up(bob)
+        await world.over()
+
+
+async def test_the_app_sends_an_attended_transfer_elsewhere(monkeypatch: Patch) -> None:
+    async with running(monkeypatch, waits) as world:
+        office = Office(world)
+        first, second = await two_bridged(world)
+        third = world.call("third")
+
+        @first.on_transfer
+        async def wanted(target: str) -> str:
+            return "PJSIP/bob"
+
+        refer(world, first, "", third)
+        bob = await office.ringing()
+        office.pick_up(bob)
+        await until(lambda: "channel_answered" in progress(world))
+        assert second.transfer is not None
+        assert second.transfer.target == "PJSIP/bob"
+        for name in ("first", "second", "third"):
+            world.ari.hang_up(name)
         await world.over()

@@ -183,10 +183,11 @@ class Company:
         if self.transfer is not None and self.transfer.is_under_way:
             raise SessionError(f"a transfer to {self.transfer.target!r} is under way: wait for its result")
         self.transfer = transfer = Transfer(target, method)
-        try:
-            yield transfer
-        finally:
-            transfer.give_up()
+        with self._live.being_moved():
+            try:
+                yield transfer
+            finally:
+                transfer.give_up()
 
     async def _connect(
         self, transfer: Transfer, leg: Leg, then: Callable[[], Awaitable[object]] | None = None
@@ -232,7 +233,7 @@ class Company:
         theirs = self._shared.find(leg.id)
         if theirs is not None and theirs._live.room not in (None, room):
             return  # it is with somebody else
-        own = [self._leg] if self._tie is room else []
+        own = [self._leg] if self._tie is room and self._live.room in (None, room) else []
         for each in (leg, *own):
             if not each.is_over:
                 await self._shared.switchboard.gone(each.hangup())

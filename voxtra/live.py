@@ -151,7 +151,7 @@ class LiveCall:
         """In which the call's tasks run, whoever begins them: the log knows by it which call it is."""
         self._handler: asyncio.Task[None] | None = None
         self._departing = False
-        self._moving: asyncio.Future[None] | None = None
+        self._moves: set[asyncio.Future[None]] = set()
 
     @property
     def has_speech(self) -> bool:
@@ -456,13 +456,13 @@ class LiveCall:
     @contextmanager
     def being_moved(self) -> Iterator[None]:
         """While inside, the call is on its way to other company: it is not alone though its room may end."""
-        self._moving = moving = asyncio.get_running_loop().create_future()
+        moving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._moves.add(moving)
         try:
             yield
         finally:
+            self._moves.discard(moving)
             moving.set_result(None)
-            if self._moving is moving:
-                self._moving = None
 
     async def alone(self) -> None:
         """Wait until the call shares no room, nor is away in the dialplan or on its way to others, or has ended."""
@@ -471,8 +471,8 @@ class LiveCall:
                 await first_of(self.room.dissolved, self.leg.ended)
             elif self.leg.away is not None:
                 await first_of(self.leg.away.returned, self.leg.ended)
-            elif self._moving is not None:
-                await first_of(self._moving, self.leg.ended)
+            elif self._moves:
+                await first_of(*self._moves, self.leg.ended)
             else:
                 return
             await asyncio.sleep(0)
