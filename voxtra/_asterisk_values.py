@@ -23,7 +23,7 @@ def _tenant_id(value: str) -> str:
 
 
 def _section(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", value):
+    if value and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", value):
         raise ValueError("must be 1 to 64 letters, digits, '_' and '-', a letter or digit first")
     return value
 
@@ -68,6 +68,10 @@ def _did(value: object) -> object:
     return value
 
 
+def _did_or_none(value: object) -> object:
+    return value if value == "" else _did(value)
+
+
 def line(name: str, value: object) -> str:
     """``name = value`` as a line of a configuration file.
 
@@ -82,8 +86,11 @@ def line(name: str, value: object) -> str:
 
 TenantId: TypeAlias = Annotated[str, AfterValidator(_tenant_id)]
 Section: TypeAlias = Annotated[str, AfterValidator(_section)]
+"""A section's name, or ""."""
 Host: TypeAlias = Annotated[str, AfterValidator(_host)]
 User: TypeAlias = Annotated[str, AfterValidator(_user)]
 Realm: TypeAlias = Annotated[str, AfterValidator(_realm)]
 Password: TypeAlias = Annotated[SecretStr, AfterValidator(_password)]
 DID: TypeAlias = Annotated[str, BeforeValidator(_did)]
+AnyDID: TypeAlias = Annotated[str, BeforeValidator(_did_or_none)]
+"""A number, or ""."""

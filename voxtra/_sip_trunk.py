@@ -7,7 +7,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import Field, SecretStr, model_validator
 
-from voxtra._asterisk_values import DID, Host, Password, Realm, Section, User
+from voxtra._asterisk_values import AnyDID, Host, Password, Realm, Section, User
 from voxtra._settings import Settings
 from voxtra._trunk import e164
 
@@ -42,11 +42,11 @@ class SIPTrunk(Settings):
     username: User = ""
     password: Password = SecretStr("")
     realm: Realm = ""
-    did: DID | Literal[""] = ""
+    did: AnyDID = ""
     transport: Literal["udp", "tcp", "tls"] = "udp"
     codecs: list[Codec] = Field(["ulaw", "alaw"], min_length=1)
     from_user: User = ""
-    name: Section | Literal[""] = ""
+    name: Section = ""
     registers: bool | None = None
     qualify_s: int = Field(60, ge=0, le=86400)
 

@@ -17,7 +17,7 @@ def e164(number: str) -> str:
     Raises:
         ConfigurationError: it is none.
     """
-    if not re.fullmatch(r"\+[1-9][0-9]{6,14}", number):
+    if not isinstance(number, str) or not re.fullmatch(r"\+[1-9][0-9]{6,14}", number):
         raise ConfigurationError(f"{shorten(number)} is no E.164 number: want one like +442071838750")
     return number
 

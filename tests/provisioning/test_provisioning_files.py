@@ -124,6 +124,14 @@ def test_bad_folders_and_names(tmp_path: Path) -> None:
         TenantProvisioner(tmp_path / "t", owner="nobody-of-that-name")
     with pytest.raises(ProvisioningError, match="is no tenant's id"):
         TenantProvisioner(tmp_path / "t").remove("../../etc/passwd")
+    with pytest.raises(ProvisioningError, match="5 is no tenant's id"):
+        TenantProvisioner(tmp_path / "t").remove(5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="tenant='acme': should be a TenantConfig"):
+        TenantProvisioner(tmp_path / "t").write("acme")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="directory=5"):
+        TenantProvisioner(5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="ari='http://pbx'"):
+        TenantProvisioner(tmp_path / "t", "http://pbx")  # type: ignore[arg-type]
     (tmp_path / "t" / "ari").mkdir(parents=True, mode=0o700)
     (tmp_path / "t" / "ari" / "strange.conf").write_text("[x]\n")
     with pytest.raises(ProvisioningError, match=r"strange\.conf: not written by voxtra"):

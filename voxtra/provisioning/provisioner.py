@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from voxtra._checks import checked
 from voxtra.ari import ARIClient
 from voxtra.errors import (
     ARIConflictError,
@@ -81,6 +82,9 @@ class TenantProvisioner:
         *,
         owner: str | int | None = None,
     ) -> None:
+        checked("directory", directory, (str, os.PathLike), "a folder, like '/etc/asterisk/voxtra'")
+        if ari is not None and not hasattr(ari, "channels"):
+            raise ConfigurationError(f"ari={ari!r}: should be an ARIClient that is connected")
         path = Path(directory).absolute()
         if not re.fullmatch(r"[A-Za-z0-9_./ +=@-]+", str(path)):
             raise ProvisioningError(f"{str(path)!r}: its name can't stand in Asterisk's configuration")
@@ -101,6 +105,7 @@ class TenantProvisioner:
         Raises:
             ProvisioningError: a number is another tenant's already, or the files can't be written.
         """
+        checked("tenant", tenant, (TenantConfig,), "a TenantConfig")
         trunk = tenant.trunk
         about = Tenant(
             tenant.id,
@@ -253,5 +258,5 @@ class TenantProvisioner:
 
 
 def _check_id(tenant_id: str) -> None:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", tenant_id):
+    if not isinstance(tenant_id, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", tenant_id):
         raise ProvisioningError(f"{tenant_id!r} is no tenant's id: small letters, digits and '-'")
