@@ -46,6 +46,7 @@ def _restored() -> Iterator[None]:
         ("Authorization: Bearer abcdefgh.ijk", "Authorization: ***"),
         ("sent Bearer abcdefgh.ijk", "sent Bearer ***"),
         ("http://voxtra:s3cret@pbx:8088/ari", "http://voxtra:***@pbx:8088/ari"),
+        ("http://voxtra:s3@cret@pbx:8088/ari?to=a@b", "http://voxtra:***@pbx:8088/ari?to=a@b"),
         ("call from +15551234567 to 100", "call from ***67 to 100"),
         ("PJSIP/15551234567-0000001a", "PJSIP/***67-0000001a"),
         ("sip:+442079460958@trunk.example", "sip:***58@trunk.example"),

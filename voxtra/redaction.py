@@ -25,7 +25,7 @@ _SECRETS = (
         rf"\1{HIDDEN}",
     ),
     (re.compile(r"(?i)\b((?:bearer|basic)\s+)[a-z0-9._~+/-]{8,}=*"), rf"\1{HIDDEN}"),
-    (re.compile(r"(://[^/\s:@]*):[^/\s@]+@"), rf"\1:{HIDDEN}@"),
+    (re.compile(r"(://[^/\s:@]*):[^/\s]+@"), rf"\1:{HIDDEN}@"),
 )
 _KEYS = re.compile(
     r"(?i)(?<![\w.])((?:digits?|dtmf|keys(?: pressed)?|pin|cvv|cvc)[\"']?\s*[=:]\s*[\"']?)([0-9A-D#*]+)(?![\w.])"
