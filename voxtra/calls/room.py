@@ -48,7 +48,7 @@ class Room:
                 bridge_id=room.id, type="mixing,dtmf_events", name=switchboard.bridge_name
             )
         except BaseException:
-            room._off()
+            room.dissolve()  # it may have come about all the same
             raise
         return room
 
