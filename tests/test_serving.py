@@ -13,7 +13,7 @@ import pytest
 from fake_calls import FakeAri, FakeTransport, breathe
 
 import voxtra
-from voxtra import AppState, VoxtraApp
+from voxtra import AppState, RecordingMetadata, RecordingSink, VoxtraApp
 from voxtra.ari.state import ConnectionState
 from voxtra.errors import AuthenticationError, ConfigurationError, TelephonyConnectionError
 from voxtra.serving import StopRequest, _distinct, tend
@@ -166,6 +166,31 @@ async def test_one_name_on_several_asterisks(aris: dict[str, FakeAri]) -> None:
     await asyncio.wait_for(serving, 3)
     apps = [VoxtraApp(app_name="same", listen=port) for port in ("8090", "8091")]
     _distinct(apps)
+
+
+async def test_a_sink_of_two_apps_is_closed_with_the_last_one(aris: dict[str, FakeAri]) -> None:
+    done: list[str] = []
+
+    class Sink(RecordingSink):
+        async def start(self) -> None:
+            await asyncio.sleep(0.01)
+            done.append("start")
+
+        async def close(self) -> None:
+            done.append("close")
+
+        async def on_recording_complete(self, metadata: RecordingMetadata) -> None: ...
+
+    sink = Sink()
+    apps = [VoxtraApp(app_name=name, recording_sink=sink) for name in ("one", "two")]
+    serving = asyncio.ensure_future(voxtra.serve(*apps))
+    await until_ready(*apps)
+    assert done == ["start"]
+    await apps[0].stop()
+    assert done == ["start"]
+    await apps[1].stop()
+    await asyncio.wait_for(serving, 3)
+    assert done == ["start", "close"]
 
 
 async def test_a_client_of_another_app_is_refused(aris: dict[str, FakeAri]) -> None:

@@ -35,7 +35,7 @@ from voxtra.live import Shared
 from voxtra.media.configured import transport_settings
 from voxtra.media.line import Transport
 from voxtra.media.transports import open_transport
-from voxtra.parts import load_speech, register_routes, warm_up
+from voxtra.parts import in_use, load_speech, register_routes, warm_up
 from voxtra.registrations import Hook, Registrations
 from voxtra.router import Router
 from voxtra.serving import StoppedError, run, serve
@@ -448,8 +448,7 @@ class VoxtraApp(Registrations):
             if share is not None and self.processes > 1:
                 share(self.processes)
             if start is not None and close is not None:  # a sink may have neither
-                self._resources.push_async_callback(close)
-                await start()
+                await self._resources.enter_async_context(in_use(outlet, start, close))
 
     def _sounds(self) -> SoundFetcher:
         sounds = SoundFetcher(private=self._private_urls)

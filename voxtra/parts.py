@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -61,6 +61,41 @@ def provider(
     made = load_as(kind, source)
     resources.push_async_callback(made.close)
     return made
+
+
+class _Use:
+    def __init__(self) -> None:
+        self.holders = 0
+        self.lock = asyncio.Lock()
+        self.open = False
+
+
+_uses: dict[int, _Use] = {}
+
+
+@contextlib.asynccontextmanager
+async def in_use(
+    outlet: object, start: Callable[[], Awaitable[None]], close: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """What several apps of a process may share (a webhook, a sink): the first starts it, the last one closes it."""
+    use = _uses.setdefault(id(outlet), _Use())
+    use.holders += 1
+    try:
+        async with use.lock:
+            if not use.open:
+                try:
+                    await start()
+                except BaseException:
+                    await close()
+                    raise
+                use.open = True
+        yield
+    finally:
+        use.holders -= 1
+        if not use.holders:
+            del _uses[id(outlet)]
+            if use.open:
+                await close()
 
 
 async def warm_up(speech: SpeechSetup, llm: LLM | None, realtime: SpeechToSpeech | None) -> None:
