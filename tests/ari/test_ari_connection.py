@@ -408,3 +408,44 @@ async def test_a_failure_nobody_thought_of_is_no_connection() -> None:
     assert states == [
         ConnectionState.CONNECTING, ConnectionState.READY, ConnectionState.LOST, ConnectionState.CLOSED
     ]  # fmt: skip
+
+
+async def test_leaving_breaks_no_request_that_is_under_way(fake: FakeARI) -> None:
+    """An app that stops cleans up: its requests would else be lost with the WebSocket, and leave bridges behind."""
+    for name in "xyz":
+        fake.answers["POST", f"/bridges/{name}"] = fake.answers["DELETE", f"/bridges/{name}"] = 204, None
+    async with client(fake.url) as ari:
+        await until(lambda: ari.requests_over_websocket)
+        fake.delay_s = 0.05
+        given_up = asyncio.ensure_future(ari.bridges.create_with_id(bridge_id="x"))
+        waiting = [asyncio.ensure_future(ari.bridges.destroy(bridge_id=name)) for name in "yz"]
+        await asyncio.sleep(0.02)
+        given_up.cancel()
+        await ari.leave()
+        await asyncio.gather(*waiting)
+        await ari.bridges.destroy(bridge_id="x")
+    asked = [
+        (carrier, method, path) for carrier, method, path, *_ in fake.requests if path.startswith("/bridges/")
+    ]
+    assert asked == [
+        ("ws", "POST", "/bridges/x"),
+        ("ws", "DELETE", "/bridges/y"),
+        ("ws", "DELETE", "/bridges/z"),
+        ("http", "DELETE", "/bridges/x"),
+    ]
+
+
+async def test_leaving_an_asterisk_that_answers_no_more_takes_a_bounded_time(
+    fake: FakeARI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voxtra.ari.websocket.FINISH_S", 0.05)
+    async with client(fake.url) as ari:
+        await until(lambda: ari.requests_over_websocket)
+        fake.delay_s = 60
+        waiting = asyncio.ensure_future(ari.bridges.destroy(bridge_id="x"))
+        await asyncio.sleep(0.02)
+        await asyncio.wait_for(ari.leave(), 5)
+        with pytest.raises(ARIConnectionLostError):
+            await waiting
+        fake.delay_s = 0
+        await ari.close()

@@ -85,7 +85,8 @@ async def test_both_lanes_are_what_the_phone_sent_and_got_at_the_same_time(
     assert sum(end - start for start, end in right) == pytest.approx(rig.results[0] + RATE // 2, abs=2 * 160)
     late = [(ours[0] - theirs[0]) * 1000 / RATE for ours, theirs in zip(left, said, strict=True)]
     begun = [start for start, _ in heard]
-    early = [min(((start - at) * 1000 / RATE for at in begun), key=abs) for start, _ in right]
+    whole = [start for start, end in right if end - start > 160]  # a frame may go out as the pause begins
+    early = [min(((start - at) * 1000 / RATE for at in begun), key=abs) for start in whole]
     print(transport, "caller's lane", late, "agent's lane", early, "ms against the phone's own clock")
     # Both lanes stand against the phone's clock alike; the way through Asterisk is a few frames.
     assert max(late) - min(late) <= 25

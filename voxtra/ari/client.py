@@ -270,10 +270,13 @@ class ARIClient:
     async def leave(self) -> None:
         """Close the events WebSocket alone: Asterisk knows the application no longer. Idempotent.
 
-        Requests go on, over HTTP, until ``close``. Where there is only the WebSocket it stays.
+        Requests go on, over HTTP, until ``close``; those under way are carried out first. Where there is only the
+        WebSocket it stays.
         """
         if self._listener is not None:
             return
+        if self._connection.socket is not None:
+            await self._connection.socket.finish()
         await self._connection.close()
 
     async def _release(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Coroutine
@@ -17,6 +18,7 @@ from voxtra.ari.http import words
 from voxtra.ari.protocol import Request, Response, encode_request, parse_message, response_of
 from voxtra.errors import (
     ARIConnectionLostError,
+    ARIError,
     ARITimeoutError,
     AuthenticationError,
     TelephonyConnectionError,
@@ -32,6 +34,9 @@ SILENT_TICKS = 3
 """Parts of the heartbeat without a byte after which the connection counts as dead."""
 CLOSE_S = 0.5
 """How long a goodbye may take, s."""
+FINISH_S = 1.0
+"""How long requests may take that are under way when no more are to come, s."""
+PING = Request("GET", "/asterisk/ping")
 PROBE = "probe"
 
 _ENDS = (
@@ -99,6 +104,7 @@ class EventSocket:
         self._ids = itertools.count(1)
         self._pending: dict[str, asyncio.Future[Response | None]] = {}
         self._ended = False
+        self._finishing = False
         self.answers = asyncio.Event()
         """Set while requests sent here are answered: not by old Asterisks, nor under some event filters."""
 
@@ -176,7 +182,7 @@ class EventSocket:
         """Send a request that nobody waits for: ``answers`` is set once its response comes."""
         try:
             async with asyncio.timeout(self._tick_s):
-                await self._socket.send_str(encode_request(Request("GET", "/asterisk/ping"), PROBE))
+                await self._socket.send_str(encode_request(PING, PROBE))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             said = words(error)
         else:
@@ -185,7 +191,8 @@ class EventSocket:
 
     def takes(self, request: Request) -> bool:
         """True when the request can go over this WebSocket."""
-        return not self._ended and not request.binary and len(request.body) <= MAX_REQUEST
+        free = not self._ended and not self._finishing
+        return free and not request.binary and len(request.body) <= MAX_REQUEST
 
     async def request(self, request: Request, timeout_s: float) -> Response:
         """Send and wait for the response.
@@ -214,6 +221,19 @@ class EventSocket:
         if response is None:
             raise ARIConnectionLostError(request.method, request.path, 0, "the WebSocket broke meanwhile")
         return response
+
+    async def finish(self) -> None:
+        """Take no more requests, and wait until those under way are carried out: ``FINISH_S`` each time at most.
+
+        Asterisk answers in order, so with the answer to a last request all before it are done, those included
+        that nobody waits for any more.
+        """
+        if self.answers.is_set() and not self._ended:
+            with contextlib.suppress(ARIError):
+                await self.request(PING, FINISH_S)
+                self._finishing = True  # only now: on another way a request would overtake those under way
+                await self.request(PING, FINISH_S)
+        self._finishing = True
 
     async def close(self) -> None:
         """Say goodbye, within ``CLOSE_S``, and free the socket. Raises nothing."""
