@@ -43,7 +43,7 @@ class Office:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.001)
 

@@ -124,7 +124,7 @@ async def test_who_is_left_by_a_call_that_goes_to_a_queue_is_back(monkeypatch: P
         transfer = asyncio.ensure_future(first.transfer_to_queue("support"))
         await until(lambda: second.bridge_id is None)
         assert first.bridge_id is None
-        assert world.ari.bridges_there == {}
+        await until(lambda: not world.ari.bridges_there)
         world.ari.arrive("first", state="Up", args="queue TIMEOUT")
         assert (await transfer).reason == "timeout"
         world.ari.hang_up("first")
@@ -211,12 +211,13 @@ async def test_a_caller_hands_on_whom_they_were_connected_with(monkeypatch: Patc
         await world.over()
 
 
-async def test_the_far_end_names_a_number_and_no_technology(monkeypatch: Patch) -> None:
-    """``Local/…`` would lead into every context of the dialplan."""
+@pytest.mark.parametrize("target", ["Local/9001@from-inside", "+442079460000"])
+async def test_the_far_end_names_an_extension_and_nothing_that_costs(monkeypatch: Patch, target: str) -> None:
+    """``Local/…`` would lead into every context of the dialplan, a number to the trunk at the app's cost."""
     async with running(monkeypatch, waits) as world:
         office = Office(world)
         first, _ = await two_bridged(world)
-        refer(world, first, "Local/9001@from-inside")
+        refer(world, first, target)
         await until(lambda: progress(world))
         assert progress(world) == ["channel_declined"]
         assert office.rung == []

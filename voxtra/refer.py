@@ -123,7 +123,8 @@ class Refer(Company):
 
         ``target`` is the number it wants. True lets it happen as usual: the other party of the bridge is
         connected with the target. False declines. A number or endpoint connects with that instead. Without
-        a callback a transfer is allowed when the call is bridged with one other, and declined otherwise.
+        a callback a transfer is allowed when the call is bridged with one other and the target is an extension
+        of its dialplan context: a ``+`` number costs money, and who calls is a stranger.
         A target that is no number (``Local/...``) is declined unless the callback returns one.
         """
         self._on_transfer = callback
@@ -133,10 +134,12 @@ class Refer(Company):
         wanted = event.refer_to.requested_destination.destination or ""
         second = event.refer_to.destination_channel
         other = self._other_party()
-        decision: object = other is not None
+        decision: object = other is not None and not wanted.startswith("+")
         try:
             if self._on_transfer is not None:
                 decision = await self._on_transfer(wanted)
+            elif not decision:
+                log.info("%s: its far end wants a transfer to %s: declined, no on_transfer", self.id, wanted)
             if decision and "/" in wanted and second is None and not isinstance(decision, str):
                 log.warning("%s: the far end wants a transfer to %r, which is no number", self.id, wanted)
                 decision = False  # "Local/…" would lead into every context of the dialplan
