@@ -31,7 +31,6 @@ from voxtra.errors import (
     TelephonyError,
 )
 from voxtra.exchange import Exchange
-from voxtra.live import Shared
 from voxtra.media.configured import transport_settings
 from voxtra.media.line import Transport
 from voxtra.media.transports import open_transport
@@ -40,6 +39,7 @@ from voxtra.registrations import Hook, Registrations
 from voxtra.router import Router
 from voxtra.serving import StoppedError, run, serve
 from voxtra.session import CallSession
+from voxtra.shared import Shared
 from voxtra.speech.base import LLM, STT, TTS, VAD, EndOfTurnModel, SpeechToSpeech
 from voxtra.turns import LISTENING, TurnDetection
 from voxtra.types import AppState

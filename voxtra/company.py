@@ -14,7 +14,8 @@ from voxtra.calls.switchboard import Switchboard, new_id
 from voxtra.calls.transfer import Transfer, TransferMethod, TransferResult
 from voxtra.errors import CallEndedError, MediaError, SessionError, TelephonyError
 from voxtra.events import EventType, VoxtraEvent
-from voxtra.live import LiveCall, Shared
+from voxtra.live import LiveCall
+from voxtra.shared import Shared
 from voxtra.types import CallState
 
 if TYPE_CHECKING:

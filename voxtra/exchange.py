@@ -23,10 +23,10 @@ from voxtra.errors import (
     TelephonyError,
 )
 from voxtra.events import EventType, VoxtraEvent
-from voxtra.live import Shared
 from voxtra.logs import call_id
 from voxtra.router import Router
 from voxtra.session import CallSession
+from voxtra.shared import Shared
 from voxtra.types import CallDirection
 
 log = logging.getLogger("voxtra.app")

@@ -12,7 +12,8 @@ from voxtra.calls.leg import Leg
 from voxtra.calls.tap import CallTapper
 from voxtra.errors import ConfigurationError, SessionError
 from voxtra.events import ErrorEvent, EventType, VoxtraEvent
-from voxtra.live import LiveCall, Shared
+from voxtra.live import LiveCall
+from voxtra.shared import Shared
 
 if TYPE_CHECKING:
     from voxtra.recording.call import CallRecorder, Source

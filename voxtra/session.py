@@ -41,10 +41,11 @@ from voxtra.events import (
     VoxtraEvent,
 )
 from voxtra.handover import Handover
-from voxtra.live import LiveCall, Shared
+from voxtra.live import LiveCall
 from voxtra.metrics import CallMetrics
 from voxtra.metrics.observer import CallMeter
 from voxtra.recorded import Recorded
+from voxtra.shared import Shared
 from voxtra.sounds import Sounds
 from voxtra.turns import Expect
 from voxtra.types import CallDirection, CallState

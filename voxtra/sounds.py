@@ -19,8 +19,9 @@ from voxtra.calls.leg import Leg, first_of
 from voxtra.calls.prompts import PlayResult, Prompts, media_uris
 from voxtra.errors import CallEndedError, ConfigurationError, LineClosedError, MediaError, PlaybackError
 from voxtra.events import UserTranscriptEvent, VoxtraEvent
-from voxtra.live import LiveCall, Shared
+from voxtra.live import LiveCall
 from voxtra.media.line import Frame, Line
+from voxtra.shared import Shared
 from voxtra.speech.base import VAD
 from voxtra.speech.local import load_as
 from voxtra.types import AudioChunk, AudioCodec, EndReason

@@ -11,9 +11,9 @@ from voxtra.agent.conversation import Engines
 from voxtra.control.gate import Denied
 from voxtra.control.seat import Work
 from voxtra.errors import NotConnectedError, PipelineNotConfiguredError
-from voxtra.live import Shared
 from voxtra.registrations import Registered
 from voxtra.session import CallSession
+from voxtra.shared import Shared
 from voxtra.turns import TurnDetection
 from voxtra.wire import AgentRef, AgentSpec
 

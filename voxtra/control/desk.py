@@ -18,9 +18,9 @@ from voxtra.control.gate import Admission, Caps, Denied, Gate
 from voxtra.control.running import Running, quietly
 from voxtra.control.trunks import Trunks
 from voxtra.errors import NotConnectedError
-from voxtra.live import Shared
 from voxtra.registrations import Registered
 from voxtra.session import CallSession
+from voxtra.shared import Shared
 from voxtra.types import CallDirection
 from voxtra.wire import RING_S, AgentRef, Originate
 
