@@ -347,22 +347,29 @@ async def test_a_callback_that_comes_after_the_end_is_called_all_the_same(monkey
     assert ended == ["first", "late"]
 
 
-async def test_a_stop_by_force_while_the_cause_is_waited_for(monkeypatch: Patch) -> None:
+@pytest.mark.parametrize("late_s", [0.0, 0.1], ids=["while the cause is waited for", "while it is told"])
+async def test_a_stop_by_force_as_the_call_ends(monkeypatch: Patch, late_s: float) -> None:
     ended: list[str] = []
 
     async def handler(call: CallSession) -> None:
+        @call.on_hangup
+        async def slow() -> None:
+            await asyncio.sleep(0.2)
+
         @call.on_hangup
         async def note() -> None:
             ended.append("on_hangup")
 
         await waits(call)
 
-    monkeypatch.setattr("voxtra.calls.leg.CAUSE_WAIT_S", 0.1)
+    monkeypatch.setattr("voxtra.calls.leg.CAUSE_WAIT_S", 0.05)
     async with running(monkeypatch, handler) as world:
         call = world.call()
+        await until(lambda: len(call._on_hangup) == 2)
         await call.answer()
         world.ari.tell(ChannelHangupRequest(channel=world.ari.channels_there["caller"]))
         await breathe(5)
+        await asyncio.sleep(late_s)
         (task,) = world.app._exchange._running
         task.cancel()
         await world.over()

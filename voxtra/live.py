@@ -59,13 +59,13 @@ class LiveCall(Presence):
         *,
         agent: AgentClient,
         emit: Callable[[VoxtraEvent], None],
-        on_end: Callable[[], Awaitable[None]],
+        on_end: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         super().__init__(shared, leg, agent=agent, emit=emit)
         self._on_end = on_end
         self._tasks: set[asyncio.Task[None]] = set()
         self._grace_s = HANDLER_GRACE_S
-        self._told = False
+        self._telling: asyncio.Task[object] | None = None
         self._group: asyncio.TaskGroup | None = None
         self._context: Context | None = None
         """In which the call's tasks run, whoever begins them: the log knows by it which call it is."""
@@ -161,10 +161,10 @@ class LiveCall(Presence):
         self.leg.close()
 
     async def _tell_end(self) -> None:
-        if not self._told:
+        if self._telling is None:
             await self.leg.cause_known()
-            self._told = True
-            await self._on_end()
+            self._telling = self.shared.switchboard.chore(self._on_end())
+        await asyncio.shield(self._telling)  # whoever is cut short while it is told: it is told to the end
 
     async def stop(self) -> None:
         """End the call now: hang up, and give its handler ``STOP_GRACE_S`` to notice."""
