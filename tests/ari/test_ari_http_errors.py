@@ -32,19 +32,30 @@ async def server(answer: bytes) -> AsyncIterator[str]:
     """Its address. It gives ``answer`` to whoever asks, and hangs up."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(answer)
-            await writer.drain()
-        writer.close()
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(answer)
+                await writer.drain()
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    served: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(asyncio.ensure_future(serve(reader, writer)))
+
+    listening = await asyncio.start_server(accept, "127.0.0.1", 0)
     host, port = listening.sockets[0].getsockname()
     try:
         yield f"http://{host}:{port}/ari"
     finally:
         listening.close()
         await listening.wait_closed()
+        if served:
+            await asyncio.wait(served, timeout=5)  # a socket that is still open would be a later test's failure
 
 
 def is_ours_alone(error: BaseException) -> bool:
