@@ -55,7 +55,7 @@ async def server(answer: bytes) -> AsyncIterator[str]:
         listening.close()
         await listening.wait_closed()
         if served:
-            await asyncio.wait(served, timeout=5)  # a socket that is still open would be a later test's failure
+            await asyncio.wait(served, timeout=5)  # one still open would be a later test's failure
 
 
 def is_ours_alone(error: BaseException) -> bool:
