@@ -42,6 +42,12 @@ class Office:
         self.ari.tell(ChannelDestroyed(channel=channel, cause=cause, cause_txt="no"))
 
 
+async def waits(call: CallSession) -> None:
+    """The handler of a call that stays until somebody ends it."""
+    await call.answer()
+    await call.listen_dtmf(timeout=None)
+
+
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(10):
         while not condition():

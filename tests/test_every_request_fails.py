@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fake_app import World, running
 from fake_calls import breathe
-from office import Office
+from office import Office, waits
 
 from voxtra import CallSession, CallState
 from voxtra.ari.models import Variable
@@ -61,11 +61,6 @@ def quick(monkeypatch: Patch) -> None:
     monkeypatch.setattr("voxtra.session.ASKED_AGAIN_S", 0.001)
     monkeypatch.setattr("voxtra.calls.leg.CAUSE_WAIT_S", 0.01)
     monkeypatch.setattr("voxtra.exchange.FORCE_S", 0.3)
-
-
-async def waits(call: CallSession) -> None:
-    await call.answer()
-    await call.listen_dtmf(timeout=None)
 
 
 class Flawed:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake_app import World, running
 from fake_calls import breathe
-from office import Office, progress, refer, until
+from office import Office, progress, refer, until, waits
 
 from voxtra import CallSession
 from voxtra.ari import StasisEnd
@@ -35,11 +35,6 @@ async def two_bridged(world: World) -> tuple[CallSession, CallSession]:
     first, second = world.call("first"), world.call("second")
     await first.bridge_with(second)
     return first, second
-
-
-async def waits(call: CallSession) -> None:
-    await call.answer()
-    await call.listen_dtmf(timeout=None)
 
 
 async def test_who_is_left_by_a_transfer_out_of_their_bridge_is_back(monkeypatch: Patch) -> None:

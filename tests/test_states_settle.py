@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake_app import World, running
 from fake_calls import breathe
-from office import Office, until
+from office import Office, until, waits
 
 from voxtra import CallSession, CallState
 from voxtra.ari import ChannelHangupRequest
@@ -28,11 +28,6 @@ def quick(monkeypatch: Patch) -> None:
     monkeypatch.setattr("voxtra.session.ASKED_AGAIN_S", 0.002)
     monkeypatch.setattr("voxtra.exchange.FORCE_S", 0.3)
     monkeypatch.setattr("voxtra.calls.leg.CAUSE_WAIT_S", 0.05)
-
-
-async def waits(call: CallSession) -> None:
-    await call.answer()
-    await call.listen_dtmf(timeout=None)
 
 
 async def on_the_line(world: World) -> CallSession:
